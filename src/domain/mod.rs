@@ -1,0 +1,21 @@
+//! Pure data that every room shares: ids, records, events; no I/O and no other room's types.
+
+mod event;
+mod id;
+mod page;
+mod permission;
+mod prompt;
+mod session;
+mod time;
+mod workspace;
+
+pub use event::{Event, EventData, Run};
+pub use id::{InstanceId, InvalidId, PromptNumber, SessionId, SessionKey, WorkspaceId, is_agent_name};
+pub use page::Page;
+pub use permission::{PermissionOption, PermissionOptionKind, PermissionRecord, PermissionState};
+pub use prompt::{PromptRecord, PromptState, TurnError, WhenBusy};
+pub use session::{
+    Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, TurnProgress,
+};
+pub use time::Timestamp;
+pub use workspace::{Network, Repo, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus};

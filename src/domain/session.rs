@@ -1,0 +1,182 @@
+//! A session: what the registry knows of it, and how far it has come.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{PromptNumber, SessionId, SessionKey, Timestamp, TurnError, WorkspaceId};
+
+/// Free labels: at most 32, keys and values at most 256 bytes (checked where they come in).
+pub type Labels = BTreeMap<String, String>;
+
+/// What happens on a permission request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionPolicy {
+    /// A client is asked.
+    #[default]
+    Ask,
+    /// Allowed at once.
+    Allow,
+    /// Rejected at once.
+    Deny,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    /// Its workspace or its agent is being started.
+    Starting,
+    /// The agent is ready and nothing runs.
+    Idle,
+    /// A turn runs.
+    Running,
+    /// A turn runs and the agent waits for a permission.
+    Waiting,
+    /// A turn's container died; what it left is being collected.
+    Interrupted,
+    /// Nothing runs; it wakes on demand.
+    Suspended,
+    /// It can't go on by itself; restore or reset it.
+    Error,
+    /// Closed: its record and log are kept.
+    Closed,
+}
+
+/// A session in the registry: what exists, changed rarely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// Its unique key, where it was given one.
+    pub key: Option<SessionKey>,
+    /// The agent's name in the catalogue.
+    pub agent: String,
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// The mode asked for.
+    pub mode: Option<String>,
+    /// The agent's working directory, absolute, inside the container.
+    pub cwd: String,
+    /// ACP `McpServer` values, encrypted: they carry headers and environments (guarantee 12).
+    pub sealed_mcp_servers: Option<Vec<u8>>,
+    /// What happens on a permission request.
+    pub permissions: PermissionPolicy,
+    /// The session's own environment, encrypted (guarantee 12).
+    pub sealed_env: Option<Vec<u8>>,
+    /// The agent's own session id, once the agent can resume it.
+    pub agent_session_id: Option<String>,
+    /// A client's grouping.
+    pub project: Option<String>,
+    /// Where a client talks from.
+    pub channel: Option<String>,
+    /// A client's task.
+    pub task_id: Option<String>,
+    /// A client's MCP session.
+    pub mcp_session_id: Option<String>,
+    /// Free labels.
+    pub labels: Labels,
+    /// When it was closed.
+    pub closed: Option<Timestamp>,
+}
+
+/// An input handed to the agent's stdin that tether has not yet reported as taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxEntry {
+    /// Its running number within the process, from 1.
+    pub n: u64,
+    /// Whether processes born from here on belong to the turn.
+    pub mark: bool,
+    /// The bytes, as UTF-8: every protocol that wharf speaks is text.
+    pub text: String,
+}
+
+/// The agent process of a session, as far as the log is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessProgress {
+    /// Its id in tether.
+    pub id: String,
+    /// Bytes of stdout that became events: the next byte to read.
+    pub stdout: u64,
+    /// Bytes of stderr that became events.
+    pub stderr: u64,
+    /// The number of the last input made for it.
+    pub last_input: u64,
+    /// Inputs not yet known to be taken, oldest first.
+    pub outbox: Vec<OutboxEntry>,
+    /// Whether its handshake is complete: prompts may be given to it.
+    pub ready: bool,
+}
+
+/// The turn that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnProgress {
+    /// Its prompt.
+    pub prompt: PromptNumber,
+    /// The number of the input that carries the prompt, once made.
+    pub input: Option<u64>,
+    /// Whether it is being cancelled.
+    pub cancelling: bool,
+}
+
+/// How far a session has come: everything that moves together with its log, in one log batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The sequence number of its last event.
+    pub last_seq: u64,
+    /// Its status at that event.
+    pub status: SessionStatus,
+    /// Why it is in `error`.
+    pub error: Option<TurnError>,
+    /// Its agent process, from the moment it may have been started until its exit is in the log.
+    pub process: Option<ProcessProgress>,
+    /// How many agent processes it has had.
+    pub runs: u64,
+    /// The adapter's serialised state.
+    pub adapter: Option<serde_json::Value>,
+    /// The turn that runs.
+    pub turn: Option<TurnProgress>,
+    /// The number of the last prompt accepted.
+    pub last_prompt: PromptNumber,
+    /// Pending prompts, oldest first.
+    pub queue: Vec<PromptNumber>,
+    /// Turns that ended.
+    pub turns: u64,
+    /// The agent's own session id, once resumable; the registry's copy is brought up to this at open.
+    pub agent_session_id: Option<String>,
+    /// When it was closed; the registry's copy is brought up to this at open.
+    pub closed: Option<Timestamp>,
+    /// When something last happened.
+    pub updated: Timestamp,
+    /// First text of the conversation, at most 120 characters.
+    pub summary: Option<String>,
+}
+
+impl Progress {
+    /// The progress of a session that nothing has happened to.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            last_seq: 0,
+            status: SessionStatus::Suspended,
+            error: None,
+            process: None,
+            runs: 0,
+            adapter: None,
+            turn: None,
+            last_prompt: 0,
+            queue: Vec::new(),
+            turns: 0,
+            agent_session_id: None,
+            closed: None,
+            updated: now,
+            summary: None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A workspace: its spec, its record and its status.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{SessionId, Timestamp, WorkspaceId, session::Labels};
+
+/// Which network a workspace joins: `default`, `none`, or the name of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Network {
+    /// The engine's default bridge.
+    #[default]
+    Default,
+    /// No network at all.
+    None,
+    /// An existing network, by name.
+    Named(String),
+}
+
+impl From<String> for Network {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "default" => Self::Default,
+            "none" => Self::None,
+            _ => Self::Named(text),
+        }
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Default => "default".to_owned(),
+            Network::None => "none".to_owned(),
+            Network::Named(name) => name,
+        }
+    }
+}
+
+/// A repository to clone into the workspace once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Repo {
+    /// Where from.
+    pub url: String,
+    /// Branch, tag or commit.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+/// What a workspace is made from; two equal specs make equal containers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkspaceSpec {
+    /// The container image; by default that of the agent that the workspace is made for, else `wharf/workspace:latest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Environment of every process in it; given to processes only, never to the container's configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// CPUs, as a number of cores; by default unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Memory limit in bytes, swap included; by default the configuration's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Limit of processes and threads; by default the configuration's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+    /// Network: `default`, `none`, or the name of an existing one.
+    #[schema(value_type = String)]
+    pub network: Network,
+    /// Repository to clone once into the workspace's volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<Repo>,
+    /// Shell command to run once after the repository is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
+    /// Free labels.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+/// A workspace in the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkspaceRecord {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its unique name, where it was given one.
+    pub name: Option<String>,
+    /// What it is made from; `env` is empty here and sealed in `sealed_env`.
+    pub spec: WorkspaceSpec,
+    /// The spec's environment, encrypted (guarantee 12).
+    pub sealed_env: Option<Vec<u8>>,
+    /// The session that an ephemeral workspace goes with.
+    pub ephemeral_of: Option<SessionId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Set by the first step of a deletion, so that a crash in the middle is finished at the next start.
+    pub deleting: bool,
+}
+
+/// What the engine says of a workspace's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkspaceStatus {
+    /// No container: it is made on demand.
+    Absent,
+    /// Made, not running: it is started on demand.
+    Stopped,
+    /// Runs.
+    Running,
+    /// Runs, frozen by someone.
+    Paused,
+    /// The engine can't be asked.
+    Unknown,
+}

@@ -1,0 +1,13 @@
+//! wharf gives every coding-agent session its own workspace container and never loses it.
+#![cfg_attr(feature = "daemon", forbid(unsafe_code))]
+
+#[cfg(feature = "daemon")]
+pub mod agent;
+#[cfg(feature = "daemon")]
+pub mod domain;
+#[cfg(feature = "daemon")]
+pub mod session;
+#[cfg(feature = "daemon")]
+pub mod store;
+#[cfg(feature = "daemon")]
+pub mod workspace;

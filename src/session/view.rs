@@ -1,0 +1,208 @@
+//! What clients give to make or change a session, and what they see of one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    Labels, PermissionPolicy, SessionId, SessionKey, SessionStatus, Timestamp, TurnError, WhenBusy, WorkspaceId,
+    WorkspaceSpec,
+};
+
+/// The workspace that a session asks for.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum WorkspaceChoice {
+    /// An existing one, by id or name.
+    Existing(String),
+    /// One of its own, ephemeral, from this spec.
+    Inline(WorkspaceSpec),
+}
+
+/// A session to make.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSession {
+    /// The agent's name in the catalogue.
+    pub agent: String,
+    /// An existing workspace by id or name, or a spec; without one, an ephemeral workspace of its own.
+    #[serde(default)]
+    pub workspace: Option<WorkspaceChoice>,
+    /// A unique key, `app:name`; a known one gives that session.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The model.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The mode.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// The agent's working directory, absolute; by default `/workspace`.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// ACP `McpServer` values.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub mcp_servers: Vec<Value>,
+    /// What happens on permission requests.
+    #[serde(default)]
+    pub permissions: PermissionPolicy,
+    /// Environment of the agent process; kept encrypted.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The agent's own id of a conversation to take up.
+    #[serde(default)]
+    pub agent_session_id: Option<String>,
+    /// A client's grouping.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Where a client talks from.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// A client's task.
+    #[serde(default)]
+    pub task_id: Option<String>,
+    /// A client's MCP session.
+    #[serde(default)]
+    pub mcp_session_id: Option<String>,
+    /// Free labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// A first prompt: a text, or ACP content blocks.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub prompt: Option<Value>,
+}
+
+/// Fields of a session to change; absent ones stay.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionChanges {
+    /// The model.
+    pub model: Option<String>,
+    /// The mode.
+    pub mode: Option<String>,
+    /// What happens on permission requests.
+    pub permissions: Option<PermissionPolicy>,
+    /// Free labels; replaces all.
+    pub labels: Option<Labels>,
+    /// A client's grouping.
+    pub project: Option<String>,
+    /// Where a client talks from.
+    pub channel: Option<String>,
+    /// A client's task.
+    pub task_id: Option<String>,
+}
+
+/// A prompt to accept.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPrompt {
+    /// A text, or ACP content blocks.
+    #[schema(value_type = Object)]
+    pub content: Value,
+    /// What to do when the session is busy.
+    #[serde(default)]
+    pub when_busy: WhenBusy,
+}
+
+/// An answer to a permission request: an option by its id, or by its kind.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PermissionAnswer {
+    /// The option's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub option_id: Option<String>,
+    /// The option's kind: the first of that kind is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<crate::domain::PermissionOptionKind>,
+}
+
+/// Which sessions to list; absent fields match all.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// The part of the key before its first colon.
+    pub app: Option<String>,
+    /// Workspace, by id or name.
+    pub workspace: Option<String>,
+    /// Agent.
+    pub agent: Option<String>,
+    /// Status.
+    pub status: Option<SessionStatus>,
+    /// Project.
+    pub project: Option<String>,
+    /// Task.
+    pub task_id: Option<String>,
+    /// MCP session.
+    pub mcp_session_id: Option<String>,
+    /// Labels, each as key and value, all of which must match.
+    pub labels: Vec<(String, String)>,
+    /// Whether closed sessions are listed too (they are, when `status` asks for them).
+    pub closed: bool,
+}
+
+/// A session as clients see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SessionKey>,
+    /// Its agent.
+    pub agent: String,
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// Where it stands.
+    pub status: SessionStatus,
+    /// Why it is in `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TurnError>,
+    /// The first text of the conversation, else the key.
+    pub summary: Option<String>,
+    /// The model asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The mode asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The agent's working directory.
+    pub cwd: String,
+    /// What happens on permission requests.
+    pub permissions: PermissionPolicy,
+    /// The agent's own session id, once it can resume it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<String>,
+    /// A client's grouping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Where a client talks from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// A client's task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// A client's MCP session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_session_id: Option<String>,
+    /// Free labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The running turn.
+    pub turn: Option<String>,
+    /// How many prompts wait.
+    pub queued: usize,
+    /// How many turns ended.
+    pub turns: u64,
+    /// The sequence number of its last event.
+    pub last_seq: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When something last happened.
+    pub updated: Timestamp,
+    /// When it was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Timestamp>,
+}

@@ -1,0 +1,65 @@
+//! What can be wrong with a call on a workspace.
+
+use crate::store::StoreError;
+
+/// What can be wrong with a call on a workspace.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// No workspace has this id or name.
+    #[error("no workspace has the id or the name `{looked_up}`")]
+    NotFound {
+        /// What was looked for.
+        looked_up: String,
+    },
+    /// The name belongs to a workspace with another spec.
+    #[error("the name `{name}` is taken by workspace {id}, which has another spec: choose another name, or delete it")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        id: String,
+    },
+    /// A field's value can't be.
+    #[error("`{field}`: {message}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// The engine does not have the image.
+    #[error("the engine has no image `{image}`: {hint}")]
+    ImageMissing {
+        /// Which.
+        image: String,
+        /// The command that makes it.
+        hint: String,
+    },
+    /// The engine can't be reached.
+    #[error("the container engine can't be reached: {message}")]
+    EngineUnreachable {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The engine refused or failed.
+    #[error("the container engine failed: {message}")]
+    Engine {
+        /// In its words.
+        message: String,
+    },
+    /// tether inside the container did not answer as it should.
+    #[error("the workspace's tether failed: {message}")]
+    Tether {
+        /// In what way.
+        message: String,
+    },
+    /// The workspace is being deleted.
+    #[error("workspace {id} is being deleted")]
+    Deleting {
+        /// Which.
+        id: String,
+    },
+    /// The store could not serve.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
