@@ -1,1 +1,3 @@
+//! The benchmark program.
+
 fn main() {}

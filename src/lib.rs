@@ -6,6 +6,8 @@ pub mod agent;
 #[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]
+pub mod embedded;
+#[cfg(feature = "daemon")]
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;

@@ -1,1 +1,3 @@
+//! The demo agent: an ACP agent that needs no key and no network.
+
 fn main() {}

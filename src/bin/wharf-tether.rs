@@ -1,1 +1,3 @@
+//! tether: holds the agent processes of a workspace and their output.
+
 fn main() {}
