@@ -2,6 +2,7 @@
 
 mod error;
 mod manager;
+mod state;
 mod view;
 
 pub use error::SessionError;
