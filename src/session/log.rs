@@ -77,12 +77,13 @@ impl SessionLog {
         self.head.receiver_count()
     }
 
-    /// The frames that follow `after` within one run of the tail; `None` where the tail does not reach back so far.
-    fn in_tail(&self, after: u64) -> Option<Bytes> {
+    /// The frames that follow `after` within one run of the tail, and the last one's sequence number; `None` where the
+    /// tail does not reach back so far.
+    fn in_tail(&self, after: u64) -> Option<(Bytes, u64)> {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let at = tail.runs.partition_point(|run| run.last_seq() <= after);
         let run = tail.runs.get(at)?;
-        (run.first_seq <= after + 1).then(|| run.after(after))
+        (run.first_seq <= after + 1).then(|| (run.after(after), run.last_seq()))
     }
 }
 
@@ -130,8 +131,8 @@ impl Subscription {
 
     async fn read(&mut self) -> Result<Bytes, SessionError> {
         if self.behind.is_empty() {
-            if let Some(bytes) = self.log.in_tail(self.cursor) {
-                self.cursor = last_seq_of(&bytes).unwrap_or(self.cursor);
+            if let Some((bytes, last_seq)) = self.log.in_tail(self.cursor) {
+                self.cursor = last_seq;
                 return Ok(bytes);
             }
             let (store, session, from) = (self.store.clone(), self.session.clone(), self.cursor + 1);
@@ -148,13 +149,4 @@ impl Subscription {
         self.cursor = run.last_seq();
         Ok(bytes)
     }
-}
-
-/// The sequence number of the last of some frames.
-fn last_seq_of(frames: &[u8]) -> Option<u64> {
-    let body = frames.strip_suffix(b"\n\n")?;
-    let start = body.windows(2).rposition(|w| w == b"\n\n").map_or(0, |at| at + 2);
-    let id = body[start..].strip_prefix(b"id: ")?;
-    let end = id.iter().position(|b| *b == b'\n')?;
-    std::str::from_utf8(&id[..end]).ok()?.parse().ok()
 }

@@ -3,7 +3,7 @@
 use crate::store::StoreError;
 
 /// What can be wrong with a call on a workspace.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// No workspace has this id or name.
     #[error("no workspace has the id or the name `{looked_up}`")]
