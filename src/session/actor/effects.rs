@@ -200,11 +200,11 @@ impl Actor {
         let (id, grace, patience) = (self.tether_id(&process), self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
         self.tasks.spawn(async move {
             match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
-                Ok(Ok(_) | Err(TetherError::NotFound { .. })) => Done::Input(Input::Swept),
+                Ok(Ok(_) | Err(TetherError::NotFound { .. })) => Done::Input(Input::Swept { process }),
                 // The attachment tells the same, and what follows from it.
                 Ok(Err(TetherError::Gone { .. })) => Done::Nothing,
-                Ok(Err(e)) => Done::Input(Input::SweepFailed { message: e.to_string() }),
-                Err(_) => Done::Input(Input::SweepFailed { message: "tether did not answer".into() }),
+                Ok(Err(e)) => Done::Input(Input::SweepFailed { process, message: e.to_string() }),
+                Err(_) => Done::Input(Input::SweepFailed { process, message: "tether did not answer".into() }),
             }
         });
     }
@@ -227,9 +227,9 @@ impl Actor {
                 }
             };
             Done::Input(match tokio::time::timeout(patience, end).await {
-                Ok(Ok(()) | Err(WorkspaceError::NotFound { .. } | WorkspaceError::Deleting { .. })) => Input::Ended,
-                Ok(Err(e)) => Input::EndFailed { message: e.to_string() },
-                Err(_) => Input::EndFailed { message: "the workspace did not answer".into() },
+                Ok(Ok(()) | Err(WorkspaceError::NotFound { .. } | WorkspaceError::Deleting { .. })) => Input::Ended { process },
+                Ok(Err(e)) => Input::EndFailed { process, message: e.to_string() },
+                Err(_) => Input::EndFailed { process, message: "the workspace did not answer".into() },
             })
         });
     }

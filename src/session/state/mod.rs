@@ -138,13 +138,13 @@ pub(super) enum Input {
     /// The container is gone from under the process.
     Detached { reason: String },
     /// What was born in the turn is gone.
-    Swept,
+    Swept { process: String },
     /// What was born in the turn can't be ended.
-    SweepFailed { message: String },
+    SweepFailed { process: String, message: String },
     /// The process and all its tree are gone, seen or not.
-    Ended,
+    Ended { process: String },
     /// The process could not be ended.
-    EndFailed { message: String },
+    EndFailed { process: String, message: String },
 }
 
 /// A call on the adapter; its outputs are inputs of the same commit.
@@ -251,6 +251,10 @@ impl State {
 
     /// Applies one input; what it leads to is added to `step`.
     pub(super) fn apply(&mut self, input: Input, now: Timestamp, step: &mut Step) {
+        if self.p.closed.is_some() {
+            self.after_close(&input, step);
+            return;
+        }
         self.dispatch(input, now, step);
         self.announce_status(step);
         if !step.is_clean() {
@@ -291,11 +295,17 @@ impl State {
                 self.exited(exit, now, step);
             }
             Input::Detached { reason } => self.detached(&reason, now, step),
-            Input::Swept => self.finish_turn(step),
-            Input::SweepFailed { message } => self.sweep_failed(&message, step),
-            Input::Ended => self.ended(now, step),
-            Input::EndFailed { message } => self.end_failed(message, now, step),
+            Input::Swept { process } if self.is_current(&process) => self.finish_turn(step),
+            Input::SweepFailed { process, message } if self.is_current(&process) => self.sweep_failed(&message, step),
+            Input::Ended { process } if self.is_current(&process) => self.ended(now, step),
+            Input::EndFailed { process, message } if self.is_current(&process) => self.end_failed(message, now, step),
+            // An answer that came after its process had gone by other means.
+            Input::Swept { .. } | Input::SweepFailed { .. } | Input::Ended { .. } | Input::EndFailed { .. } => {}
         }
+    }
+
+    fn is_current(&self, process: &str) -> bool {
+        self.p.process.as_ref().is_some_and(|current| current.id == process)
     }
 
     /// The number of the running turn's prompt.

@@ -1,6 +1,6 @@
 //! The agent process: waking it, taking it up again, and what its end means.
 
-use super::{Call, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Link, STUMBLES_MAX, State, Step};
+use super::{Call, Input, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Link, STUMBLES_MAX, State, Step};
 use crate::domain::{EventData, OutboxEntry, ProcessProgress, Timestamp};
 
 /// How a process ended.
@@ -18,19 +18,32 @@ pub(super) struct Exit {
 impl State {
     /// A new daemon takes the session over.
     pub(super) fn recover(&mut self, step: &mut Step) {
-        if self.p.closed.is_some() {
-            // A close that could not prove the end before the daemon died: prove it now.
-            if let Some(process) = &self.p.process {
-                self.ending = Some(Ending::Close);
-                step.effects.push(Effect::End { process: process.id.clone(), force: false });
-            }
-            return;
-        }
         self.advance(step);
         if self.link == Link::Down && self.p.process.is_some() {
             self.recovering = true;
             self.link = Link::Waking;
             step.effects.push(Effect::Wake { only_if_running: true });
+        }
+    }
+
+    /// What a closed session still has to do: prove that its process is gone. `session.closed` was its last event.
+    pub(super) fn after_close(&mut self, input: &Input, step: &mut Step) {
+        let Some(process) = self.p.process.as_ref().map(|process| process.id.clone()) else { return };
+        match input {
+            // A close that could not prove the end before the daemon died: prove it now.
+            Input::Recover => {
+                self.ending = Some(Ending::Close);
+                step.effects.push(Effect::End { process, force: false });
+            }
+            Input::Exited { .. } | Input::ProcessUnknown | Input::Ended { .. } => {
+                self.ending = None;
+                self.link = Link::Down;
+                self.process_gone();
+                step.dirty = true;
+                step.effects.push(Effect::Forget { process });
+            }
+            Input::EndFailed { .. } => self.ending = None,
+            _ => {}
         }
     }
 
@@ -313,8 +326,8 @@ impl State {
     fn after_end(&mut self, ending: Ending, now: Timestamp, step: &mut Step) {
         match ending {
             Ending::Close => self.finish_close(now, step),
-            Ending::Suspend => {}
-            Ending::Cancel | Ending::Useless => self.advance(step),
+            // A request that came while the process was being ended goes on now; a suspended session holds its queue.
+            Ending::Suspend | Ending::Cancel | Ending::Useless => self.advance(step),
         }
     }
 }

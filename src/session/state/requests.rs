@@ -52,11 +52,8 @@ impl State {
 
     /// Wants a ready agent.
     pub(super) fn wake(&mut self, step: &mut Step) {
-        if self.p.closed.is_some() || self.is_ready() {
-            return;
-        }
         self.held = false;
-        self.wanted = true;
+        self.wanted = !self.is_ready();
         if self.p.error.take().is_some() {
             self.deaths.clear();
             step.dirty = true;
