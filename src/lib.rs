@@ -3,6 +3,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod agent;
+#[cfg(any(feature = "inside", test))]
+pub mod demo;
 #[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]
