@@ -1,0 +1,184 @@
+//! The log in fjall: what happened, written all the time, everything of one commit in one batch.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Options, StoreError, key, value, witness::Commits};
+use crate::domain::SessionId;
+
+/// A part of the log; the number is its place in `NAMES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Commits,
+    Events,
+    Progress,
+    Prompts,
+    Permissions,
+    Idempotency,
+}
+
+impl Part {
+    /// The parts whose keys begin with a session's.
+    pub(super) const OF_SESSIONS: [Self; 5] =
+        [Self::Events, Self::Progress, Self::Prompts, Self::Permissions, Self::Idempotency];
+}
+
+const NAMES: [&str; 6] = ["commits", "events", "progress", "prompts", "permissions", "idempotency"];
+
+/// The one key of `commits`; its entry is the first of every batch.
+pub(super) const COMMIT_KEY: &[u8; 6] = b"commit";
+/// Version, number of the log's commit, number of the registry's last durable one.
+pub(super) const COMMIT_LEN: usize = 17;
+
+pub(super) fn encode_commit(commits: Commits) -> Vec<u8> {
+    [&[value::VERSION][..], &commits.log.to_be_bytes(), &commits.registry.to_be_bytes()].concat()
+}
+
+pub(super) fn decode_commit(bytes: &[u8]) -> Option<Commits> {
+    let bytes: &[u8; COMMIT_LEN] = bytes.try_into().ok()?;
+    let (log, registry) = bytes[1..].split_at(8);
+    let number = |n: &[u8]| n.first_chunk::<8>().map(|n| u64::from_be_bytes(*n));
+    (bytes[0] == value::VERSION).then_some(Commits { log: number(log)?, registry: number(registry)? })
+}
+
+/// Entries to set (`Some`) or to remove.
+pub(super) type Changes = std::collections::BTreeMap<(Part, Vec<u8>), Option<Vec<u8>>>;
+
+/// A key and its value.
+pub(super) type Entry = (fjall::UserKey, fjall::UserValue);
+
+/// The log, shared between the writer and the readers. Readers see only what is durable.
+pub(super) struct Log {
+    path: PathBuf,
+    db: Database,
+    parts: Vec<Keyspace>,
+}
+
+impl Log {
+    /// Opens or makes the log at `path`; `new` says whether its parts may be made.
+    pub(super) fn open(path: &Path, options: &Options, new: bool) -> Result<Self, StoreError> {
+        let unreadable = |e: fjall::Error| StoreError::unreadable(path, why(&e));
+        let db = Database::builder(path)
+            .cache_size(options.log_cache)
+            .worker_threads(1)
+            .journal_compression(CompressionType::None)
+            .manual_journal_persist(true)
+            .max_journaling_size(options.journals.max(64 * 1024 * 1024))
+            .open()
+            .map_err(unreadable)?;
+        let mut parts = Vec::with_capacity(NAMES.len());
+        for name in NAMES {
+            if !new && !db.keyspace_exists(name) {
+                return Err(StoreError::unreadable(path, format!("its part `{name}` is missing")));
+            }
+            let size = if name == "events" { options.events_memtable } else { options.memtable };
+            let made = db.keyspace(name, || {
+                KeyspaceCreateOptions::default().max_memtable_size(size).manual_journal_persist(true)
+            });
+            parts.push(made.map_err(unreadable)?);
+        }
+        Ok(Self { path: path.to_owned(), db, parts })
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `changes` as one batch with its commit record, durably.
+    pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+        // First, so that `journal` finds it.
+        batch.insert(self.part(Part::Commits), &COMMIT_KEY[..], encode_commit(commits));
+        for ((part, key), value) in changes {
+            match value {
+                Some(value) => batch.insert(self.part(part), key, value),
+                None => batch.remove(self.part(part), key),
+            }
+        }
+        batch.commit().map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+    }
+
+    /// Syncs what a new log is made of, and on closing.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncAll).map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+    }
+
+    /// The last commit in it.
+    pub(super) fn commits(&self) -> Result<Commits, StoreError> {
+        match self.get(Part::Commits, COMMIT_KEY)? {
+            None => Ok(Commits::default()),
+            Some(bytes) => decode_commit(&bytes)
+                .ok_or_else(|| StoreError::unreadable(&self.path, "its commit record is damaged or newer")),
+        }
+    }
+
+    /// One entry.
+    pub(super) fn get(&self, part: Part, key: &[u8]) -> Result<Option<fjall::UserValue>, StoreError> {
+        self.part(part).get(key).map_err(|e| self.unreadable(&e))
+    }
+
+    /// The entries from `from` (inclusive) up to `to` (exclusive), in order.
+    pub(super) fn range<'a>(
+        &'a self,
+        part: Part,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'a> {
+        use std::ops::Bound;
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.part(part).range::<&[u8], _>((Bound::Included(from), to));
+        entries.map(|entry| entry.into_inner().map_err(|e| self.unreadable(&e)))
+    }
+
+    /// The entries whose key begins with `prefix`, in order.
+    pub(super) fn prefix<'a>(
+        &'a self,
+        part: Part,
+        prefix: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'a> {
+        self.range(part, prefix, key::after_prefix(prefix).as_deref())
+    }
+
+    /// The keys that begin with `prefix`.
+    pub(super) fn keys(&self, part: Part, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let keys = self.part(part).prefix(prefix).map(|entry| entry.key().map(|key| key.to_vec()));
+        keys.collect::<Result<_, _>>().map_err(|e| self.unreadable(&e))
+    }
+
+    /// Every session that has entries in `part`, one seek for each.
+    pub(super) fn sessions(&self, part: Part) -> Result<Vec<SessionId>, StoreError> {
+        let mut found = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let Some(entry) = self.range(part, &from, None).next() else { return Ok(found) };
+            let (key, _) = entry?;
+            let Some((id, len)) = key::session_of(&key) else {
+                return Err(StoreError::unreadable(&self.path, "a key is not a session's"));
+            };
+            found.push(id);
+            match key::after_prefix(&key[..len]) {
+                Some(next) => from = next,
+                None => return Ok(found),
+            }
+        }
+    }
+
+    fn part(&self, part: Part) -> &Keyspace {
+        &self.parts[part as usize]
+    }
+
+    fn unreadable(&self, e: &fjall::Error) -> StoreError {
+        StoreError::unreadable(&self.path, why(e))
+    }
+}
+
+/// fjall's errors in the shortest words that tell the cause.
+fn why(e: &fjall::Error) -> String {
+    match e {
+        fjall::Error::Io(e) => e.to_string(),
+        fjall::Error::Poisoned => "an earlier write or sync failed".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,33 @@
+//! How much memory and disk the store may use.
+
+const MIB: u64 = 1024 * 1024;
+
+/// Sizes, all in bytes. The defaults keep a daemon at rest small.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// sled's page cache.
+    pub registry_cache: u64,
+    /// fjall's block cache.
+    pub log_cache: u64,
+    /// How much of the events is held in memory before it goes from the journal to a table.
+    pub events_memtable: u64,
+    /// The same for each of the other parts of the log.
+    pub memtable: u64,
+    /// When old journals are forced out; at least 64 MiB.
+    pub journals: u64,
+    /// The most that may wait for the writer.
+    pub queue: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            registry_cache: 2 * MIB,
+            log_cache: MIB,
+            events_memtable: 2 * MIB,
+            memtable: MIB / 2,
+            journals: 128 * MIB,
+            queue: 64 * 1024 * 1024,
+        }
+    }
+}

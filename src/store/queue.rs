@@ -1,0 +1,138 @@
+//! The queue before the one writer: in the order of the calls, bounded in bytes, never blocking who submits.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{Batch, StoreError};
+
+/// The most bytes and batches that one group takes.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+const GROUP_BATCHES: usize = 4096;
+
+/// A batch and who waits for it.
+pub(super) struct Job {
+    pub(super) batch: Batch,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// The queue.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    drained: Notify,
+    limit: usize,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), drained: Notify::new(), limit }
+    }
+
+    /// Queues a batch. One that is larger than the limit is taken when nothing else waits.
+    pub(super) fn push(&self, batch: Batch) -> Commit {
+        let size = batch.size();
+        let (done, waiter) = oneshot::channel();
+        let mut state = self.state();
+        if state.closed {
+            return Commit::refused(StoreError::Closed);
+        }
+        if state.bytes > 0 && state.bytes + size > self.limit {
+            return Commit::refused(StoreError::Overloaded { queued: state.bytes, limit: self.limit });
+        }
+        state.bytes += size;
+        state.jobs.push_back(Job { batch, done });
+        drop(state);
+        self.filled.notify_one();
+        Commit(Inner::Waiting(waiter))
+    }
+
+    /// Waits until less than half of the limit is queued.
+    pub(super) async fn ready(&self) {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            if self.state().bytes <= self.limit / 2 {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// The next batches, as many as make a group; `None` when the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<VecDeque<Job>> {
+        let mut state = self.state();
+        while state.jobs.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut group, mut bytes) = (VecDeque::new(), 0);
+        while group.len() < GROUP_BATCHES {
+            let Some(size) = state.jobs.front().map(|job| job.batch.size()) else { break };
+            if !group.is_empty() && bytes + size > GROUP_BYTES {
+                break;
+            }
+            bytes += size;
+            group.extend(state.jobs.pop_front());
+        }
+        state.bytes = state.bytes.saturating_sub(bytes);
+        drop(state);
+        self.drained.notify_waiters();
+        Some(group)
+    }
+
+    /// Takes no more; what is queued is still written.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_all();
+        self.drained.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Inner {
+    Waiting(oneshot::Receiver<Result<(), StoreError>>),
+    Refused(Option<StoreError>),
+}
+
+/// A batch on its way to the disk: ready when it is durable or refused. Dropping it does not undo the batch.
+#[must_use = "only its result tells whether the batch is durable"]
+pub struct Commit(Inner);
+
+impl Commit {
+    pub(super) fn refused(error: StoreError) -> Self {
+        Self(Inner::Refused(Some(error)))
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Inner::Waiting(waiter) => Pin::new(waiter)
+                .poll(cx)
+                .map(|done| done.unwrap_or_else(|_| Err(StoreError::failed("the store's writer ended")))),
+            Inner::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(StoreError::Closed))),
+        }
+    }
+}

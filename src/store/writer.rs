@@ -1,0 +1,106 @@
+//! The one writer: a thread that takes what is queued, applies it as one group, syncs once, and tells every waiter.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Shared, StoreError, guarded,
+    plan::{Group, Outcome, Planner, Tails},
+    queue::Job,
+    registry::Seal,
+    witness::{Commits, Witness},
+};
+
+type Waiter = oneshot::Sender<Result<(), StoreError>>;
+
+/// What only the writer has.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) seal: Seal,
+    /// The last durable commits.
+    pub(super) commits: Commits,
+    pub(super) witness: Witness,
+    pub(super) tails: Tails,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        while let Some(mut jobs) = self.shared.queue.take() {
+            while !jobs.is_empty() {
+                self.group(&mut jobs);
+            }
+        }
+        if self.shared.health().is_ok() {
+            let path = self.shared.log.path().to_owned();
+            let synced = guarded(&path, || {
+                self.shared.log.sync()?;
+                self.witness.sync().map_err(|e| StoreError::failed(format!("witness: {e}")))
+            });
+            if let Err(e) = synced {
+                self.shared.fail(&e);
+            }
+        }
+    }
+
+    /// Takes as many of `jobs` as go together, writes them, and completes their waiters.
+    fn group(&mut self, jobs: &mut VecDeque<Job>) {
+        let mut waiters = Vec::with_capacity(jobs.len());
+        let written = match self.shared.health() {
+            Ok(()) => {
+                let path = self.shared.dir.clone();
+                guarded(&path, || {
+                    let group = self.plan(jobs, &mut waiters);
+                    self.write(group)
+                })
+            }
+            Err(e) => {
+                waiters.extend(jobs.drain(..).map(|job| job.done));
+                Err(e)
+            }
+        };
+        let result = written.map_err(|e| self.shared.fail(&e));
+        for waiter in waiters {
+            // Whoever no longer waits does not need the answer.
+            let _ = waiter.send(result.clone());
+        }
+    }
+
+    fn plan(&mut self, jobs: &mut VecDeque<Job>, waiters: &mut Vec<Waiter>) -> Group {
+        let mut planner = Planner::new(&self.shared.registry, &self.shared.log, &mut self.tails);
+        while let Some(job) = jobs.pop_front() {
+            match planner.add(&job.batch) {
+                Outcome::Taken => waiters.push(job.done),
+                Outcome::Next => {
+                    jobs.push_front(job);
+                    break;
+                }
+                Outcome::Refused(e) => {
+                    let _ = job.done.send(Err(e));
+                }
+            }
+        }
+        planner.finish()
+    }
+
+    /// Makes a group durable: registry, log, registry, then the witness.
+    pub(super) fn write(&mut self, group: Group) -> Result<(), StoreError> {
+        let Group { before, after, log } = group;
+        let shared = Arc::clone(&self.shared);
+        if !before.is_empty() {
+            self.seal = shared.registry.apply(&before, self.seal)?;
+            self.commits.registry = self.seal.commit;
+        }
+        if !log.is_empty() {
+            let next = Commits { log: self.commits.log + 1, ..self.commits };
+            shared.log.apply(log, next)?;
+            self.commits = next;
+        }
+        if !after.is_empty() {
+            self.seal = shared.registry.apply(&after, self.seal)?;
+            self.commits.registry = self.seal.commit;
+        }
+        self.witness.set(self.commits).map_err(|e| StoreError::failed(format!("witness: {e}")))
+    }
+}
