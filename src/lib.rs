@@ -10,6 +10,10 @@ pub mod domain;
 #[cfg(feature = "daemon")]
 pub mod embedded;
 #[cfg(feature = "daemon")]
+pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod seal;
+#[cfg(feature = "daemon")]
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;
