@@ -4,6 +4,8 @@
 #[cfg(feature = "daemon")]
 pub mod agent;
 #[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]
 pub mod embedded;
