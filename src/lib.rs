@@ -6,6 +6,8 @@ pub mod agent;
 #[cfg(any(feature = "inside", test))]
 pub mod demo;
 #[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]
 pub mod embedded;
