@@ -63,24 +63,27 @@ boot() {
         --cap-add ALL --cap-drop SYS_RESOURCE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
         --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp -v /var/run/docker.sock:/run/docker.sock -v /usr:/usr:ro \
         "$image" >/dev/null
-    eventually booted
 }
 
 booted() {
     case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
 }
 
+# Exposure as systemd reckons it: 10 is a process that may do everything, and 2.0 is what we allow ourselves.
+confined() {
+    local report
+    report=$(inside systemd-analyze security --no-pager --threshold=20 wharf.service) && say "${report##*$'\n'}"
+}
 restarted() { [ "$(property NRestarts)" = 1 ] && [ "$(property ActiveState)" = active ]; }
 workspace_runs() { [ -n "$(docker ps -q --filter "label=wharf.instance=$instance" --filter "id=$workspace")" ]; }
 remembers() { wharf send "$key" recall | grep -q 'echo before'; }
 
 trap cleanup EXIT
 packages
-check "systemd boots" boot
+boot
+check "systemd boots" eventually booted
 check "the units have no errors" inside systemd-analyze verify /etc/systemd/system/wharf.service /etc/systemd/system/wharf.socket
-check "the service is confined (exposure at most 2.0)" inside systemd-analyze security --no-pager --threshold=20 wharf.service \
-    >"$staging/security" 2>&1
-tail -n 1 "$staging/security" >&2
+check "the service is confined" confined
 
 check "starts and tells that it is ready" inside systemctl start wharf.service
 check "as its own user" [ "$(inside stat -c %U "/proc/$(property MainPID)")" = wharf ]
