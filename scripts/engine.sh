@@ -35,10 +35,9 @@ no_access() {
 install_engine() {
     debian_like || die "no Docker Engine answers, and this is not Debian or Ubuntu" \
         "Install Docker Engine 20.10 or newer and start it (https://docs.docker.com/engine/install/), then try again."
-    local packages=(iptables)
-    command -v dockerd >/dev/null || packages+=(docker.io)
-    command -v docker >/dev/null || packages+=(docker.io)
     command -v dockerd >/dev/null && command -v iptables >/dev/null && command -v docker >/dev/null && return
+    local packages=(iptables)
+    command -v dockerd >/dev/null && command -v docker >/dev/null || packages+=(docker.io)
     apt_update
     # Newer Debians ship the command line as a package of its own.
     if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi

@@ -5,7 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # say TEXT…: one line of progress, with the seconds since the script started.
-say() { printf '\033[2m[%3ds]\033[0m %s\n' "$SECONDS" "$*" >&2; }
+say() { printf '[%3ds] %s\n' "$SECONDS" "$*" >&2; }
 
 # die TEXT…: each argument a line; ends the script.
 die() {
