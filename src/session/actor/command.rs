@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::session::state::{Input, Step};
 use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
-use crate::store::{Batch, IdempotencyRecord, StoreError};
+use crate::store::{IdempotencyRecord, StoreError};
 
 /// How many prompts may wait in a session.
 const QUEUE_MAX: usize = 100;

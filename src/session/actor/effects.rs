@@ -107,8 +107,8 @@ impl Actor {
                 };
                 self.handle([input]).await
             }
-            (Err(TetherError::NotFound { .. }), None, _) => self.handle([Input::ProcessUnknown]).await,
-            (Err(TetherError::Gone { reason }), ..) => {
+            (Err(TetherError::NotFound(_)), None, _) => self.handle([Input::ProcessUnknown]).await,
+            (Err(TetherError::Gone(reason)), ..) => {
                 self.client = None;
                 self.handle([Input::Detached { reason }]).await
             }
@@ -200,9 +200,9 @@ impl Actor {
         let (id, grace, patience) = (self.tether_id(&process), self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
         self.tasks.spawn(async move {
             match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
-                Ok(Ok(_) | Err(TetherError::NotFound { .. })) => Done::Input(Input::Swept { process }),
+                Ok(Ok(_) | Err(TetherError::NotFound(_))) => Done::Input(Input::Swept { process }),
                 // The attachment tells the same, and what follows from it.
-                Ok(Err(TetherError::Gone { .. })) => Done::Nothing,
+                Ok(Err(TetherError::Gone(_))) => Done::Nothing,
                 Ok(Err(e)) => Done::Input(Input::SweepFailed { process, message: e.to_string() }),
                 Err(_) => Done::Input(Input::SweepFailed { process, message: "tether did not answer".into() }),
             }
@@ -222,7 +222,7 @@ impl Actor {
                     None => return Ok(()),
                 };
                 match client.end(&id, false, grace).await {
-                    Ok(_) | Err(TetherError::NotFound { .. } | TetherError::Gone { .. }) => Ok(()),
+                    Ok(_) | Err(TetherError::NotFound(_) | TetherError::Gone(_)) => Ok(()),
                     Err(e) => Err(WorkspaceError::Tether { message: e.to_string() }),
                 }
             };
@@ -285,7 +285,7 @@ impl Actor {
             .workspace(&self.record.workspace)?
             .ok_or_else(|| WorkspaceError::NotFound { looked_up: self.record.workspace.to_string() })?;
         let options = self.starting.as_ref().ok_or(SessionError::Stopping)?;
-        let launch = self.entry.launch(options);
+        let launch = self.entry.launch(options, &*self.shared.env);
         let mut env = vec![
             ("HOME".to_owned(), "/home/agent".to_owned()),
             ("USER".to_owned(), "agent".to_owned()),
@@ -293,7 +293,6 @@ impl Actor {
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ];
         env.extend(self.shared.workspaces.process_env(&workspace)?);
-        env.extend(self.entry.env(&*self.shared.env));
         env.extend(launch.env);
         if let Some(sealed) = &self.record.sealed_env {
             let own: std::collections::BTreeMap<String, String> = open_json(&self.shared.sealer, sealed)?;

@@ -8,8 +8,7 @@ use crate::agent::lines::Lines;
 use crate::domain::ProcessProgress;
 use crate::session::state::{Input, Step};
 use crate::store::StoreError;
-use crate::tether::client::ProcessEvent;
-use crate::tether::frames::Stream;
+use crate::tether::client::{OutputStream, ProcessEvent};
 
 /// How much output goes into one commit at the most, so that commands get their turn.
 const BURST_BYTES: usize = 256 * 1024;
@@ -69,9 +68,13 @@ impl Actor {
 
     fn process_event(&mut self, event: ProcessEvent, step: &mut Step) {
         match event {
-            ProcessEvent::Output { stream: Stream::Stdout, bytes, .. } => self.stdout(&bytes, step),
-            ProcessEvent::Output { stream: Stream::Stderr, bytes, .. } => self.stderr(&bytes, step),
+            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => self.stdout(&bytes, step),
+            ProcessEvent::Output { stream: OutputStream::Stderr, bytes, .. } => self.stderr(&bytes, step),
             ProcessEvent::InputTaken { n } => self.apply(Input::Taken { n }, step),
+            ProcessEvent::InputRejected { n, reason } => {
+                let text = format!("wharf: the agent's input {n} was refused: {reason}\n");
+                self.apply(Input::Stderr { text }, step);
+            }
             ProcessEvent::Exited { code, signal, lost } => {
                 self.last_lines(step);
                 let stderr = self.feed.take().map(|feed| feed.stderr_tail).unwrap_or_default();

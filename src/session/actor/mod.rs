@@ -119,7 +119,7 @@ impl Actor {
         let progress = shared.store.progress(id)?.ok_or_else(not_found)?;
         let entry = shared.catalogue.get(&record.agent).cloned().ok_or_else(|| SessionError::UnknownAgent {
             name: record.agent.clone(),
-            known: shared.catalogue.names(),
+            known: shared.catalogue.names().map(str::to_owned).collect(),
         })?;
         let mut pending = BTreeMap::new();
         for permission in shared.store.permissions(id)? {

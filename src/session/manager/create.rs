@@ -35,13 +35,17 @@ impl Sessions {
             super::check_content(prompt.content.clone())?;
         }
         let entry = self.entry(&new.agent)?;
+        let mut batch = Batch::new();
         if let Some(id) = key.as_ref().map(|key| self.shared.store.session_by_key(key)).transpose()?.flatten() {
-            return self.known(&id, new, prompt).await;
+            match self.shared.store.session(&id)? {
+                // A closed session keeps its key until another one wants it.
+                Some(closed) if closed.closed.is_some() => batch.put_session(SessionRecord { key: None, ..closed }),
+                _ => return self.known(&id, new, prompt).await,
+            };
         }
         let id = SessionId::new(&new.agent);
         let (workspace, fresh) = self.workspace(&new, &entry, &id).await?;
         let record = self.record(&id, key.clone(), &new, &workspace)?;
-        let mut batch = Batch::new();
         if fresh {
             batch.put_workspace(workspace);
         }
@@ -93,7 +97,7 @@ impl Sessions {
     pub(super) fn entry(&self, agent: &str) -> Result<AgentEntry, SessionError> {
         self.shared.catalogue.get(agent).cloned().ok_or_else(|| SessionError::UnknownAgent {
             name: agent.chars().take(64).collect(),
-            known: self.shared.catalogue.names(),
+            known: self.shared.catalogue.names().map(str::to_owned).collect(),
         })
     }
 
@@ -108,7 +112,7 @@ impl Sessions {
             Some(WorkspaceChoice::Inline(spec)) => spec.clone(),
             None => WorkspaceSpec::default(),
         };
-        let image = spec.image.clone().or_else(|| entry.image().map(str::to_owned));
+        let image = spec.image.clone().or_else(|| Some(entry.image().to_owned()));
         let spec = WorkspaceSpec { image, ..spec };
         Ok((self.shared.workspaces.prepare(None, spec, Some(id.clone())).await?, true))
     }

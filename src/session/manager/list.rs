@@ -80,7 +80,10 @@ impl Sessions {
                     break;
                 }
                 for run in &runs {
-                    for (seq, json) in run.events().filter(|(seq, _)| *seq > cursor && *seq <= last) {
+                    for (seq, json) in run.events().filter(|(seq, _)| *seq <= last) {
+                        if seq <= cursor {
+                            continue;
+                        }
                         if items.len() == limit {
                             return Ok(EventPage { items, next: Some(cursor) });
                         }
