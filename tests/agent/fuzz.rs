@@ -54,7 +54,7 @@ fn feed(player: &mut Player, line: &[u8], call: u8) {
     }
     let state = player.adapter.state().to_string();
     assert!(state.len() < 256 * 1024, "the state has grown to {} bytes", state.len());
-    if call % 16 == 0 {
+    if call.is_multiple_of(16) {
         let state = serde_json::from_str(&state).unwrap();
         player.adapter = crate::script::catalogue().restore(player.agent, &state).unwrap();
     }

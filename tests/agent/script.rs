@@ -115,21 +115,21 @@ impl Player {
     pub(crate) fn play(&mut self, recorded: &[Recorded]) {
         for line in recorded {
             match line.direction {
-                '>' => self.to_agent(&serde_json::from_str(&line.text).unwrap()),
-                '<' => self.from_agent(&line.text),
+                '>' => self.call_as_recorded(&serde_json::from_str(&line.text).unwrap()),
+                '<' => self.feed_recorded(&line.text),
                 _ => {}
             }
         }
     }
 
-    fn to_agent(&mut self, message: &Value) {
-        let (key, made) = if self.agent == "claude" { self.to_claude(message) } else { self.to_acp(message) };
+    fn call_as_recorded(&mut self, message: &Value) {
+        let (key, made) = if self.agent == "claude" { self.call_claude(message) } else { self.call_acp(message) };
         if let Some((key, made)) = key.zip(made) {
             self.ids.insert(key, made);
         }
     }
 
-    fn to_acp(&mut self, message: &Value) -> (Option<String>, Option<Value>) {
+    fn call_acp(&mut self, message: &Value) -> (Option<String>, Option<Value>) {
         let (id, params) = (&message["id"], &message["params"]);
         let before = self.sent.len();
         match message["method"].as_str() {
@@ -160,7 +160,7 @@ impl Player {
         (Some(id.to_string()), self.sent.drain(before..).next_back().map(|sent| sent["id"].clone()))
     }
 
-    fn to_claude(&mut self, message: &Value) -> (Option<String>, Option<Value>) {
+    fn call_claude(&mut self, message: &Value) -> (Option<String>, Option<Value>) {
         let request = &message["request"];
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let before = self.sent.len();
@@ -204,7 +204,7 @@ impl Player {
 
     /// Feeds a recorded line in, with the adapter's own id in the place of the recorded one. An answer to a request
     /// that the adapter did not make is left out.
-    fn from_agent(&mut self, text: &str) {
+    fn feed_recorded(&mut self, text: &str) {
         let mut message: Value = serde_json::from_str(text).unwrap();
         let (place, key) = if message["type"] == "control_response" {
             ("/response/request_id", message["response"]["request_id"].as_str().unwrap().to_owned())
