@@ -127,9 +127,16 @@ mod tests {
         assert!(finish(&mut shell).success());
         let pid: i32 = shell.output().trim().parse().unwrap();
         shell.kill();
-        // The orphan is reaped by whoever adopted it; until then it shows as a zombie.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z") || stat.contains(") X"), "{stat}");
+        // A killed process may need a moment to die; an orphan shows as a zombie until whoever adopted it reaps it.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z") || stat.contains(") X") {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{stat}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Claude, state::Phase, stream::Parent};
+use super::{
+    Claude,
+    state::{Phase, Prompt},
+    stream::Parent,
+};
 use crate::agent::{
     adapter::{Output, TurnEnd},
     outputs::{clip, failed, update},
@@ -58,6 +62,7 @@ impl Claude {
     /// Closes what a turn may leave open.
     fn end_turn(&mut self) -> Vec<Output> {
         self.state.phase = Phase::Idle;
+        self.state.prompt = Prompt::default();
         self.state.streams.clear();
         let mut outputs = self.withdraw_permissions(false);
         for tool in std::mem::take(&mut self.state.tools) {
