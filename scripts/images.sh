@@ -40,7 +40,8 @@ current() {
 
 # build NAME CONTEXT HASH [docker build's flags…]
 build() {
-    local name=$1 context=$2 hash=$3 log=$target/images/$1.log began=$SECONDS
+    local name=$1 context=$2 hash=$3 log=$target/images/$1.log began=$SECONDS old
+    old=$(docker image inspect --format '{{.Id}}' "wharf/$1:latest" 2>/dev/null) || old=
     shift 3
     say "building wharf/$name"
     local proxies=() variable
@@ -53,6 +54,9 @@ build() {
         tail -n 30 "$log" >&2
         die "building wharf/$name failed" "The whole log: $log"
     fi
+    # What it replaces goes, unless a container still stands on it: the engine refuses then.
+    [ -z "$old" ] || [ "$old" = "$(docker image inspect --format '{{.Id}}' "wharf/$name")" ] ||
+        docker image rm "$old" >/dev/null 2>&1 || true
     say "wharf/$name: $(size "wharf/$name"), built in $((SECONDS - began)) s"
 }
 

@@ -60,7 +60,7 @@ hints() {
   go on           $command chat $key
   one prompt      $command send $key 'TEXT'
   stop            make stop          (the daemon; its log: $log)
-  throw away      $command rm $key
+  throw away      $command rm --purge $key
 
 EOT
 }

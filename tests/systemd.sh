@@ -106,4 +106,4 @@ inside systemctl start wharf.socket
 check "with the socket alone nothing runs" [ "$(property ActiveState)" = inactive ]
 check "a client starts it through the socket" remembers
 check "and it is active" [ "$(property ActiveState)" = active ]
-check "deletes the session" wharf rm "$key"
+check "deletes the session" wharf rm --purge "$key"
