@@ -207,7 +207,13 @@ mod tests {
         assert_eq!(q.one("type").unwrap_err().code(), "invalid_parameter");
         assert_eq!(q.only(&["after"]).err().unwrap().code(), "unknown_parameter");
         for bad in ["-1", "+1", "1.0", "x", " 1", "", "99999999999999999999999"] {
-            assert!(query(&format!("?after={}", bad.replace("+", "%2B").replace(" ", "%20"))).await.number("after").is_err(), "{bad:?}");
+            assert!(
+                query(&format!("?after={}", bad.replace("+", "%2B").replace(" ", "%20")))
+                    .await
+                    .number("after")
+                    .is_err(),
+                "{bad:?}"
+            );
         }
         for bad in ["0", "1001", "x"] {
             assert!(query(&format!("?limit={bad}")).await.limit().is_err(), "{bad}");
