@@ -116,7 +116,7 @@ async fn one_refused_batch_of_a_group_does_not_touch_the_others() {
             b.put_session(record(&ids[1])).put_session(keyed(&ids[2]));
         })),
         store.submit(batch(|b| {
-            b.put_session(record(&ids[3])).put_progress(ids[3].clone(), &progress(0));
+            b.put_session(record(&ids[3])).put_progress(ids[3].clone(), progress(0));
         })),
     ];
     let mut results = Vec::new();
