@@ -29,7 +29,8 @@ async fn everything_is_found_again_after_a_reopening() {
     let all = batch(|b| {
         b.put_workspace(home.clone()).put_session(record.clone()).put_token(token.clone()).put_meta("m", b"meta");
         b.append(id.clone(), &run(&id, 1, 2)).append(id.clone(), &run(&id, 3, 1)).put_progress(id.clone(), &p);
-        b.put_prompt(id.clone(), &prompt(1, PromptState::Done)).put_prompt(id.clone(), &prompt(2, PromptState::Pending));
+        b.put_prompt(id.clone(), &prompt(1, PromptState::Done))
+            .put_prompt(id.clone(), &prompt(2, PromptState::Pending));
         b.put_permission(id.clone(), &permission("z", 1)).put_permission(id.clone(), &permission("a", 2));
         b.put_idempotency(id.clone(), "key", &known);
     });
@@ -79,23 +80,41 @@ async fn names_and_keys_have_one_owner() {
     let store = open(dir.path());
     let named = |name: &str| WorkspaceRecord { name: Some(name.to_owned()), ..workspace(&WorkspaceId::new()) };
     let (first, second) = (named("same"), named("same"));
-    store.commit(batch(|b| { b.put_workspace(first.clone()); })).await.unwrap();
-    let refused = store.commit(batch(|b| { b.put_meta("x", b"1").put_workspace(second.clone()); })).await;
+    store
+        .commit(batch(|b| {
+            b.put_workspace(first.clone());
+        }))
+        .await
+        .unwrap();
+    let refused = store
+        .commit(batch(|b| {
+            b.put_meta("x", b"1").put_workspace(second.clone());
+        }))
+        .await;
     let by = first.id.to_string();
     assert_eq!(refused, Err(StoreError::Taken { what: "workspace name", name: "same".to_owned(), by }));
     assert_eq!(store.meta("x").unwrap(), None);
     // Renamed, its old name is free in the same group.
     let renamed = WorkspaceRecord { name: Some("other".to_owned()), ..first.clone() };
     let commits = [
-        store.submit(batch(|b| { b.put_workspace(renamed.clone()); })),
-        store.submit(batch(|b| { b.put_workspace(second.clone()); })),
+        store.submit(batch(|b| {
+            b.put_workspace(renamed.clone());
+        })),
+        store.submit(batch(|b| {
+            b.put_workspace(second.clone());
+        })),
     ];
     for commit in commits {
         commit.await.unwrap();
     }
     assert_eq!(store.workspace_by_name("same").unwrap(), Some(second.id.clone()));
     assert_eq!(store.workspace_by_name("other").unwrap(), Some(first.id.clone()));
-    store.commit(batch(|b| { b.delete_workspace(second.id.clone()); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.delete_workspace(second.id.clone());
+        }))
+        .await
+        .unwrap();
     assert_eq!(store.workspace_by_name("same").unwrap(), None);
     assert_eq!(store.workspace(&second.id).unwrap(), None);
 }
@@ -105,22 +124,43 @@ async fn a_gap_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let id = SessionId::new("demo");
-    store.commit(batch(|b| { b.put_session(session(&id)).append(id.clone(), &run(&id, 1, 3)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_session(session(&id)).append(id.clone(), &run(&id, 1, 3));
+        }))
+        .await
+        .unwrap();
     for wrong in [1, 3, 5] {
-        let bad = batch(|b| { b.put_meta("gap", b"1").append(id.clone(), &run(&id, wrong, 1)); });
+        let bad = batch(|b| {
+            b.put_meta("gap", b"1").append(id.clone(), &run(&id, wrong, 1));
+        });
         let expected = StoreError::NotContiguous { session: id.clone(), expected: 4, found: wrong };
         assert_eq!(store.commit(bad).await, Err(expected));
     }
     assert_eq!(store.meta("gap").unwrap(), None);
     // Events that are deleted leave the sequence where the progress says.
-    store.commit(batch(|b| { b.put_progress(id.clone(), &progress(3)).delete_events_of(id.clone()); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_progress(id.clone(), &progress(3)).delete_events_of(id.clone());
+        }))
+        .await
+        .unwrap();
     assert_eq!(store.runs(&id, 1, 1).unwrap(), []);
     drop(store);
     let store = open(dir.path());
     let unknown = SessionId::new("demo");
-    let refused = store.commit(batch(|b| { b.append(unknown.clone(), &run(&unknown, 1, 1)); })).await;
+    let refused = store
+        .commit(batch(|b| {
+            b.append(unknown.clone(), &run(&unknown, 1, 1));
+        }))
+        .await;
     assert_eq!(refused, Err(StoreError::UnknownSession { session: unknown }));
-    store.commit(batch(|b| { b.append(id.clone(), &run(&id, 4, 2)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.append(id.clone(), &run(&id, 4, 2));
+        }))
+        .await
+        .unwrap();
     assert_eq!(store.runs(&id, 1, 1).unwrap(), [run(&id, 4, 2)]);
 }
 
@@ -133,11 +173,15 @@ async fn runs_are_whole_and_begin_with_the_one_that_holds_the_event() {
     store
         .commit(batch(|b| {
             b.put_session(session(&id)).put_session(session(&other)).append(other.clone(), &run(&other, 1, 9));
-            runs.iter().for_each(|r| { b.append(id.clone(), r); });
+            runs.iter().for_each(|r| {
+                b.append(id.clone(), r);
+            });
         }))
         .await
         .unwrap();
-    for (from, max, expected) in [(1, 1, &runs[..1]), (5, 1, &runs[..1]), (6, usize::MAX, &runs[1..]), (0, usize::MAX, &runs)] {
+    for (from, max, expected) in
+        [(1, 1, &runs[..1]), (5, 1, &runs[..1]), (6, usize::MAX, &runs[1..]), (0, usize::MAX, &runs)]
+    {
         assert_eq!(store.runs(&id, from, max).unwrap(), expected, "from {from}");
     }
     assert_eq!(store.runs(&id, 307, usize::MAX).unwrap(), []);
@@ -151,7 +195,14 @@ async fn sessions_are_listed_newest_first_over_all_agents() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let ids: Vec<SessionId> = ["zz", "aa", "mm", "aa", "b"].iter().map(|agent| SessionId::new(agent)).collect();
-    store.commit(batch(|b| ids.iter().for_each(|id| { b.put_session(session(id)); }))).await.unwrap();
+    store
+        .commit(batch(|b| {
+            ids.iter().for_each(|id| {
+                b.put_session(session(id));
+            })
+        }))
+        .await
+        .unwrap();
     let listed = |before: Option<&SessionId>, limit| -> Vec<SessionId> {
         store.sessions(before, limit).unwrap().into_iter().map(|s| s.id).collect()
     };
@@ -166,15 +217,34 @@ async fn a_value_that_sled_would_never_sync_is_refused() {
     let store = open(dir.path());
     let id = SessionId::new("demo");
     let big = SessionRecord { sealed_env: Some(vec![255; 5000]), ..session(&id) };
-    let error = store.commit(batch(|b| { b.put_session(session(&SessionId::new("demo"))).put_session(big); })).await;
-    assert!(matches!(&error, Err(StoreError::TooLarge { what, size, limit: 16384 })
-        if what.contains(id.as_str()) && *size > 16384), "{error:?}");
+    let error = store
+        .commit(batch(|b| {
+            b.put_session(session(&SessionId::new("demo"))).put_session(big);
+        }))
+        .await;
+    assert!(
+        matches!(&error, Err(StoreError::TooLarge { what, size, limit: 16384 })
+        if what.contains(id.as_str()) && *size > 16384),
+        "{error:?}"
+    );
     assert_eq!(store.sessions(None, 10).unwrap(), []);
     let key = "k".repeat(2000);
-    assert!(matches!(store.commit(batch(|b| { b.put_meta(key, b""); })).await, Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        store
+            .commit(batch(|b| {
+                b.put_meta(key, b"");
+            }))
+            .await,
+        Err(StoreError::TooLarge { .. })
+    ));
     // As many of the largest as fit into a leaf stay out of sled's blobs.
     for i in 0..64 {
-        store.commit(batch(|b| { b.put_meta(format!("{i}"), [i; 16383]); })).await.unwrap();
+        store
+            .commit(batch(|b| {
+                b.put_meta(format!("{i}"), [i; 16383]);
+            }))
+            .await
+            .unwrap();
     }
     assert_eq!(fs::read_dir(dir.path().join("registry/blobs")).unwrap().count(), 0);
     drop(store);
@@ -186,17 +256,29 @@ async fn large_events_and_many_overwrites_survive() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let id = SessionId::new("demo");
-    store.commit(batch(|b| { b.put_session(session(&id)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_session(session(&id));
+        }))
+        .await
+        .unwrap();
     let sizes = [32 * 1024, 1024 * 1024, 300, 5 * 1024 * 1024];
     let big = |seq: u64, size: usize| store_common::sized_run(&id, seq, size);
     for (seq, size) in (1..).zip(sizes) {
-        store.commit(batch(|b| { b.append(id.clone(), &big(seq, size)); })).await.unwrap();
+        store
+            .commit(batch(|b| {
+                b.append(id.clone(), &big(seq, size));
+            }))
+            .await
+            .unwrap();
     }
     for round in 0..3000 {
         let renamed = (round % 50 == 0).then(|| SessionRecord { model: Some(format!("{round}")), ..session(&id) });
         let change = batch(|b| {
             b.put_progress(id.clone(), &progress(round)).put_prompt(id.clone(), &prompt(1, PromptState::Pending));
-            renamed.into_iter().for_each(|r| { b.put_session(r); });
+            renamed.into_iter().for_each(|r| {
+                b.put_session(r);
+            });
         });
         let done = store.submit(change);
         if round % 100 == 0 {
@@ -228,9 +310,15 @@ async fn a_deleted_session_leaves_nothing() {
             .unwrap();
     }
     // A write of the same group goes with it.
-    let last = store.submit(batch(|b| { b.append(id.clone(), &run(&id, 2, 1)); }));
-    let deleted = store.submit(batch(|b| { b.delete_session(id.clone()); }));
-    let late = store.submit(batch(|b| { b.append(id.clone(), &run(&id, 3, 1)); }));
+    let last = store.submit(batch(|b| {
+        b.append(id.clone(), &run(&id, 2, 1));
+    }));
+    let deleted = store.submit(batch(|b| {
+        b.delete_session(id.clone());
+    }));
+    let late = store.submit(batch(|b| {
+        b.append(id.clone(), &run(&id, 3, 1));
+    }));
     assert_eq!((last.await, deleted.await), (Ok(()), Ok(())));
     assert_eq!(late.await, Err(StoreError::UnknownSession { session: id.clone() }));
     let check = |store: Store| {
@@ -254,7 +342,9 @@ async fn the_log_has_the_last_word_on_a_session() {
     (p.agent_session_id, p.closed) = (Some("new".to_owned()), Some(time(5)));
     let old = SessionRecord { agent_session_id: Some("old".to_owned()), ..session(&id) };
     store
-        .commit(batch(|b| { b.put_session(old).put_progress(id.clone(), &p).put_session(session(&bare)); }))
+        .commit(batch(|b| {
+            b.put_session(old).put_progress(id.clone(), &p).put_session(session(&bare));
+        }))
         .await
         .unwrap();
     drop(store);
@@ -273,17 +363,32 @@ async fn a_closed_store_writes_what_was_queued_and_takes_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let clone = store.clone();
-    let queued: Vec<_> = (0..200).map(|i| store.submit(batch(|b| { b.put_meta(format!("{i}"), b"x"); }))).collect();
+    let queued: Vec<_> = (0..200)
+        .map(|i| {
+            store.submit(batch(|b| {
+                b.put_meta(format!("{i}"), b"x");
+            }))
+        })
+        .collect();
     store.close().await.unwrap();
     for commit in queued {
         assert_eq!(commit.await, Ok(()));
     }
-    assert_eq!(clone.commit(batch(|b| { b.put_meta("late", b"x"); })).await, Err(StoreError::Closed));
+    assert_eq!(
+        clone
+            .commit(batch(|b| {
+                b.put_meta("late", b"x");
+            }))
+            .await,
+        Err(StoreError::Closed)
+    );
     assert_eq!(clone.meta("199").unwrap().as_deref(), Some(&b"x"[..]));
     drop(clone);
     // Dropping is closing too, and nobody needs to have waited.
     let store = open(dir.path());
-    drop(store.submit(batch(|b| { b.put_meta("dropped", b"x"); })));
+    drop(store.submit(batch(|b| {
+        b.put_meta("dropped", b"x");
+    })));
     drop(store);
     assert_eq!(open(dir.path()).meta("dropped").unwrap().as_deref(), Some(&b"x"[..]));
 }
@@ -292,7 +397,11 @@ async fn a_closed_store_writes_what_was_queued_and_takes_no_more() {
 async fn more_than_the_queue_takes_is_refused_and_ready_waits() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options { queue: 64 * 1024, ..Options::default() }).unwrap();
-    let fill = |i: u32| batch(|b| { b.put_meta(format!("{i}"), [0; 8192]); });
+    let fill = |i: u32| {
+        batch(|b| {
+            b.put_meta(format!("{i}"), [0; 8192]);
+        })
+    };
     let commits: Vec<_> = (0..1000).map(|i| store.submit(fill(i))).collect();
     let mut refused = 0;
     for commit in commits {
@@ -325,7 +434,12 @@ async fn a_store_whose_making_was_cut_short_is_made() {
             if part.is_dir() { fs::remove_dir_all(part).unwrap() } else { fs::remove_file(part).unwrap() }
         }
         let store = open(dir.path());
-        store.commit(batch(|b| { b.put_meta("a", b"b"); })).await.unwrap();
+        store
+            .commit(batch(|b| {
+                b.put_meta("a", b"b");
+            }))
+            .await
+            .unwrap();
         assert!(!dir.path().join("making").exists());
     }
     // After the last step only the marker is left.
@@ -337,7 +451,12 @@ async fn a_store_whose_making_was_cut_short_is_made() {
 async fn what_can_not_be_read_is_refused_and_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.commit(batch(|b| { b.put_meta("a", b"b"); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_meta("a", b"b");
+        }))
+        .await
+        .unwrap();
     store.close().await.unwrap();
     let description = dir.path().join("store.json");
     let good = fs::read_to_string(&description).unwrap();
@@ -387,7 +506,12 @@ fn the_directory_is_private() {
 #[test]
 fn an_empty_batch_is_empty() {
     assert!(Batch::new().is_empty());
-    assert!(!batch(|b| { b.put_meta("a", b"b"); }).is_empty());
+    assert!(
+        !batch(|b| {
+            b.put_meta("a", b"b");
+        })
+        .is_empty()
+    );
 }
 
 fn time(millis: i64) -> Timestamp {

@@ -34,7 +34,12 @@ fn child() {
 
 async fn write(store: Store, id: SessionId) {
     let mut last = 0;
-    store.commit(batch(|b| { b.put_session(session(&id)).put_progress(id.clone(), &progress(0)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_session(session(&id)).put_progress(id.clone(), &progress(0));
+        }))
+        .await
+        .unwrap();
     for round in 0.. {
         let count = 1 + round % 3;
         let p = progress(last + count);

@@ -19,11 +19,16 @@ fn sample(dir: &Path, ids: &[SessionId]) {
     runtime.block_on(async {
         for (i, id) in ids.iter().enumerate() {
             let keyed = SessionRecord { key: Some(format!("app:{i}").parse().unwrap()), ..session(id) };
-            store.commit(batch(|b| { b.put_session(keyed); })).await.unwrap();
+            store
+                .commit(batch(|b| {
+                    b.put_session(keyed);
+                }))
+                .await
+                .unwrap();
             for seq in 1..=20 {
-                let big = sized_run(id, seq, 30_000);
+                let next = if seq % 2 == 0 { sized_run(id, seq, 30_000) } else { run(id, seq, 1) };
                 let b = batch(|b| {
-                    b.append(id.clone(), if seq % 2 == 0 { &big } else { &run(id, seq, 1) });
+                    b.append(id.clone(), &next);
                     b.put_progress(id.clone(), &progress(seq)).put_prompt(id.clone(), &prompt(seq, PromptState::Done));
                 });
                 store.commit(b).await.unwrap();
@@ -79,8 +84,8 @@ fn try_damaged(dir: &Path, ids: &[SessionId], right: &str, what: &str) -> Outcom
 /// A few places of a file: its beginning, its end, and some between, that hold data.
 fn places(bytes: &[u8]) -> Vec<usize> {
     let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-    let mut found: Vec<usize> = (0..end.min(12)).chain(end.saturating_sub(14)..end).collect();
-    found.extend((0..16).map(|i| end * i / 16));
+    let mut found: Vec<usize> = (0..end.min(8)).chain(end.saturating_sub(10)..end).collect();
+    found.extend((1..8).map(|i| end * i / 8));
     found.sort_unstable();
     found.dedup();
     found.retain(|at| *at < bytes.len());

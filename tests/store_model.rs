@@ -136,16 +136,22 @@ impl Model {
         for (ws, id) in ids.workspaces.iter().enumerate() {
             let found = store.workspace(id)?.map(|w| w.name);
             assert_eq!(found, self.workspaces.get(&ws).map(|n| n.map(|n| format!("w{n}"))));
-            let of: Vec<_> = self.sessions.iter().filter(|(_, r)| r.0 == ws).map(|(s, _)| ids.sessions[*s].clone()).collect();
+            let of: Vec<_> =
+                self.sessions.iter().filter(|(_, r)| r.0 == ws).map(|(s, _)| ids.sessions[*s].clone()).collect();
             assert_eq!(store.sessions_of_workspace(id)?, of);
         }
         for n in 0..3 {
-            let owner = self.workspaces.iter().find(|(_, name)| **name == Some(n)).map(|(w, _)| ids.workspaces[*w].clone());
+            let owner =
+                self.workspaces.iter().find(|(_, name)| **name == Some(n)).map(|(w, _)| ids.workspaces[*w].clone());
             assert_eq!(store.workspace_by_name(&format!("w{n}"))?, owner);
             let owner = self.sessions.iter().find(|(_, r)| r.1 == Some(n)).map(|(s, _)| ids.sessions[*s].clone());
             assert_eq!(store.session_by_key(&key_of(n))?, owner);
             let with = |pick: fn(&(usize, Option<u8>, Option<u8>, Option<u8>)) -> Option<u8>| -> Vec<SessionId> {
-                self.sessions.iter().filter(|(_, r)| pick(r) == Some(n)).map(|(s, _)| ids.sessions[*s].clone()).collect()
+                self.sessions
+                    .iter()
+                    .filter(|(_, r)| pick(r) == Some(n))
+                    .map(|(s, _)| ids.sessions[*s].clone())
+                    .collect()
             };
             assert_eq!(store.sessions_by_task(&format!("task-{n}"))?, with(|r| r.2));
             assert_eq!(store.sessions_by_agent_id(&format!("agent-{n}"))?, with(|r| r.3));
@@ -162,7 +168,8 @@ impl Model {
             let runs: Vec<_> = log.runs.iter().map(|(first, count)| run(id, *first, *count)).collect();
             assert_eq!(store.runs(id, 0, usize::MAX)?, runs);
             assert_eq!(store.progress(id)?.map_or(0, |p| p.last_seq), log.last_seq);
-            let prompts: Vec<_> = store.prompts(id, 0, 100)?.iter().map(|p| (p.id, p.state == PromptState::Done)).collect();
+            let prompts: Vec<_> =
+                store.prompts(id, 0, 100)?.iter().map(|p| (p.id, p.state == PromptState::Done)).collect();
             assert_eq!(prompts, log.prompts.into_iter().collect::<Vec<_>>());
         }
         Ok(())

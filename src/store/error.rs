@@ -99,8 +99,10 @@ pub enum StoreError {
         limit: usize,
     },
     /// A write or a sync failed: what is on disk can be read, nothing more is written until the daemon starts again.
-    #[error("the store takes no more writes since one failed: {why}. Free space or repair the disk, then start the \
-        daemon again")]
+    #[error(
+        "the store takes no more writes since one failed: {why}. Free space or repair the disk, then start the \
+        daemon again"
+    )]
     Failed {
         /// What failed, in the system's words.
         why: String,
@@ -111,7 +113,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn unreadable(path: impl Into<PathBuf>, why: impl ToString) -> Self {
+    pub(super) fn unreadable(path: impl Into<PathBuf>, why: impl std::fmt::Display) -> Self {
         Self::Unreadable { path: path.into(), why: why.to_string() }
     }
 
@@ -119,7 +121,7 @@ impl StoreError {
         Self::Io { path: path.into(), why: why.to_string() }
     }
 
-    pub(super) fn failed(why: impl ToString) -> Self {
+    pub(super) fn failed(why: impl std::fmt::Display) -> Self {
         Self::Failed { why: why.to_string() }
     }
 

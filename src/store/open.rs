@@ -12,7 +12,7 @@ use super::{
     plan::{Outcome, Planner, Tails},
     queue::Queue,
     registry::{self, Registry, Tree},
-    value,
+    tables, value,
     witness::{Commits, Witness},
     writer::Writer,
 };
@@ -53,11 +53,11 @@ fn make(layout: &Layout, options: &Options) -> Result<Opened, StoreError> {
 /// Everything that can be found wrong is found before the parts are opened, because their own opening writes.
 fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<Opened, StoreError> {
     let witness = Witness::read(&layout.witness);
+    tables::check(&layout.log)?;
     let journals = journal::check(&layout.log, witness)?;
     let seal = registry::rehearse(&layout.registry, &layout.check, options)?;
-    let known = |commit: fn(Commits) -> u64| {
-        [witness, journals.last].into_iter().flatten().map(commit).max().unwrap_or(0)
-    };
+    let known =
+        |commit: fn(Commits) -> u64| [witness, journals.last].into_iter().flatten().map(commit).max().unwrap_or(0);
     let changes = known(|c| c.registry);
     if seal.commit < changes {
         let why = format!("it ends with change {}, but change {changes} was acknowledged", seal.commit);

@@ -46,10 +46,20 @@ async fn a_registry_change_syncs_sleds_own_file_and_a_log_change_does_not() {
     let faults = &store.shared().registry.faults;
     let before = faults.synced().len();
     let id = SessionId::new("demo");
-    store.commit(batch(|b| { b.put_session(record(&id)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_session(record(&id));
+        }))
+        .await
+        .unwrap();
     assert_eq!(faults.synced()[before..], [db]);
     let run = Run { first_seq: 1, count: 1, bytes: "id: 1\ndata: {}\n\n".into() };
-    store.commit(batch(|b| { b.append(id.clone(), &run); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.append(id.clone(), &run);
+        }))
+        .await
+        .unwrap();
     assert_eq!(faults.synced().len(), before + 1);
 }
 
@@ -58,16 +68,32 @@ async fn a_failed_sync_fails_the_group_hides_its_changes_and_ends_writing() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let (old, new) = (SessionId::new("demo"), SessionId::new("demo"));
-    store.commit(batch(|b| { b.put_session(record(&old)); })).await.unwrap();
+    store
+        .commit(batch(|b| {
+            b.put_session(record(&old));
+        }))
+        .await
+        .unwrap();
     store.shared().registry.faults.fail_next();
     let changed = SessionRecord { model: Some("other".to_owned()), ..record(&old) };
-    let failed = batch(|b| { b.put_session(changed).put_session(record(&new)); });
+    let failed = batch(|b| {
+        b.put_session(changed).put_session(record(&new));
+    });
     let error = store.commit(failed).await.unwrap_err();
     assert!(matches!(&error, StoreError::Failed { why } if why.contains("made by a test")), "{error}");
     assert_eq!(store.health(), Err(error.clone()));
-    assert_eq!(store.commit(batch(|b| { b.put_meta("a", b"b"); })).await, Err(error.clone()));
+    assert_eq!(
+        store
+            .commit(batch(|b| {
+                b.put_meta("a", b"b");
+            }))
+            .await,
+        Err(error.clone())
+    );
     // What sled holds but the disk may not is not shown.
-    assert!(store.shared().registry.get_written(Tree::Sessions, &super::key::session(&new).unwrap()).unwrap().is_some());
+    assert!(
+        store.shared().registry.get_written(Tree::Sessions, &super::key::session(&new).unwrap()).unwrap().is_some()
+    );
     assert_eq!(store.session(&new).unwrap(), None);
     assert_eq!(store.session(&old).unwrap(), Some(record(&old)));
     let listed: Vec<SessionId> = store.sessions(None, 10).unwrap().into_iter().map(|s| s.id).collect();
@@ -83,9 +109,15 @@ async fn one_refused_batch_of_a_group_does_not_touch_the_others() {
     let keyed = |id: &SessionId| SessionRecord { key: Some("one".parse().unwrap()), ..record(id) };
     // Submitted before the writer can have taken the first, they are likely one group; the result is the same anyway.
     let commits = [
-        store.submit(batch(|b| { b.put_session(keyed(&ids[0])); })),
-        store.submit(batch(|b| { b.put_session(record(&ids[1])).put_session(keyed(&ids[2])); })),
-        store.submit(batch(|b| { b.put_session(record(&ids[3])).put_progress(ids[3].clone(), &progress(0)); })),
+        store.submit(batch(|b| {
+            b.put_session(keyed(&ids[0]));
+        })),
+        store.submit(batch(|b| {
+            b.put_session(record(&ids[1])).put_session(keyed(&ids[2]));
+        })),
+        store.submit(batch(|b| {
+            b.put_session(record(&ids[3])).put_progress(ids[3].clone(), progress(0));
+        })),
     ];
     let mut results = Vec::new();
     for commit in commits {
