@@ -11,5 +11,6 @@ pub mod embedded;
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;
+pub mod tether;
 #[cfg(feature = "daemon")]
 pub mod workspace;
