@@ -25,5 +25,6 @@ pub mod seal;
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;
+pub mod tether;
 #[cfg(feature = "daemon")]
 pub mod workspace;
