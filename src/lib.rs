@@ -15,5 +15,6 @@ pub mod seal;
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;
+pub mod tether;
 #[cfg(feature = "daemon")]
 pub mod workspace;

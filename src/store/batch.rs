@@ -122,10 +122,12 @@ impl Batch {
     /// Makes or changes a token.
     pub fn put_token(&mut self, record: TokenRecord) -> &mut Self {
         let name = record.name.clone();
-        self.registry(|| format!("token `{}`", record.name), &record, &[&name], |value| Op::PutToken {
-            name: record.name.clone(),
-            value,
-        })
+        self.registry(
+            || format!("token `{}`", record.name),
+            &record,
+            &[&name],
+            |value| Op::PutToken { name: record.name.clone(), value },
+        )
     }
 
     /// Deletes a token; one that is not there is no error.
@@ -166,29 +168,34 @@ impl Batch {
     /// Sets how far a session has come.
     pub fn put_progress(&mut self, id: SessionId, progress: &Progress) -> &mut Self {
         let last_seq = progress.last_seq;
-        self.log(|| format!("the progress of session {id}"), progress, "", |value| Op::PutProgress {
-            id: id.clone(),
-            last_seq,
-            value,
-        })
+        self.log(
+            || format!("the progress of session {id}"),
+            progress,
+            "",
+            |value| Op::PutProgress { id: id.clone(), last_seq, value },
+        )
     }
 
     /// Makes or changes a prompt.
     pub fn put_prompt(&mut self, id: SessionId, record: &PromptRecord) -> &mut Self {
         let n = record.id;
-        self.log(|| format!("prompt {n} of session {id}"), record, "", |value| Op::PutPrompt {
-            id: id.clone(),
-            n,
-            value,
-        })
+        self.log(
+            || format!("prompt {n} of session {id}"),
+            record,
+            "",
+            |value| Op::PutPrompt { id: id.clone(), n, value },
+        )
     }
 
     /// Makes or changes a permission request.
     pub fn put_permission(&mut self, id: SessionId, record: &PermissionRecord) -> &mut Self {
         let permission = record.id.clone();
-        self.log(|| format!("a permission request of session {id}"), record, &permission, |value| {
-            Op::PutPermission { id: id.clone(), permission: permission.clone(), value }
-        })
+        self.log(
+            || format!("a permission request of session {id}"),
+            record,
+            &permission,
+            |value| Op::PutPermission { id: id.clone(), permission: permission.clone(), value },
+        )
     }
 
     /// Deletes a permission request; one that is not there is no error.
@@ -198,18 +205,14 @@ impl Batch {
     }
 
     /// Keeps which prompt an `Idempotency-Key` stands for.
-    pub fn put_idempotency(
-        &mut self,
-        id: SessionId,
-        key: impl Into<String>,
-        record: &IdempotencyRecord,
-    ) -> &mut Self {
+    pub fn put_idempotency(&mut self, id: SessionId, key: impl Into<String>, record: &IdempotencyRecord) -> &mut Self {
         let key = key.into();
-        self.log(|| format!("an Idempotency-Key of session {id}"), record, &key, |value| Op::PutIdempotency {
-            id: id.clone(),
-            key: key.clone(),
-            value,
-        })
+        self.log(
+            || format!("an Idempotency-Key of session {id}"),
+            record,
+            &key,
+            |value| Op::PutIdempotency { id: id.clone(), key: key.clone(), value },
+        )
     }
 
     /// Deletes all events of a session. Its sequence goes on after `last_seq` of its progress.
@@ -253,9 +256,9 @@ impl Batch {
     ) -> &mut Self {
         let checked = value::encode(&what(), record).and_then(|value| {
             value::check_size(&what, value.len(), limit)?;
-            parts
-                .iter()
-                .try_for_each(|part| value::check_size(|| format!("a name in {}", what()), part.len(), key::PART_LIMIT))?;
+            parts.iter().try_for_each(|part| {
+                value::check_size(|| format!("a name in {}", what()), part.len(), key::PART_LIMIT)
+            })?;
             Ok(value)
         });
         match checked {

@@ -99,8 +99,10 @@ pub enum StoreError {
         limit: usize,
     },
     /// A write or a sync failed: what is on disk can be read, nothing more is written until the daemon starts again.
-    #[error("the store takes no more writes since one failed: {why}. Free space or repair the disk, then start the \
-        daemon again")]
+    #[error(
+        "the store takes no more writes since one failed: {why}. Free space or repair the disk, then start the \
+        daemon again"
+    )]
     Failed {
         /// What failed, in the system's words.
         why: String,

@@ -115,16 +115,14 @@ impl Store {
         let (tell, told) = mpsc::sync_channel(1);
         let path = dir.to_owned();
         // sled is opened, written and flushed by the one thread.
-        let writer = thread::Builder::new().name("store".to_owned()).spawn(move || {
-            match open::open(&path, &options) {
-                Ok(writer) => {
-                    let _ = tell.send(Ok(Arc::clone(&writer.shared)));
-                    drop(tell);
-                    writer.run();
-                }
-                Err(e) => {
-                    let _ = tell.send(Err(e));
-                }
+        let writer = thread::Builder::new().name("store".to_owned()).spawn(move || match open::open(&path, &options) {
+            Ok(writer) => {
+                let _ = tell.send(Ok(Arc::clone(&writer.shared)));
+                drop(tell);
+                writer.run();
+            }
+            Err(e) => {
+                let _ = tell.send(Err(e));
             }
         });
         let writer = writer.map_err(|e| StoreError::io(dir, &e))?;

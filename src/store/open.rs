@@ -55,9 +55,8 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
     let witness = Witness::read(&layout.witness);
     let journals = journal::check(&layout.log, witness)?;
     let seal = registry::rehearse(&layout.registry, &layout.check, options)?;
-    let known = |commit: fn(Commits) -> u64| {
-        [witness, journals.last].into_iter().flatten().map(commit).max().unwrap_or(0)
-    };
+    let known =
+        |commit: fn(Commits) -> u64| [witness, journals.last].into_iter().flatten().map(commit).max().unwrap_or(0);
     let changes = known(|c| c.registry);
     if seal.commit < changes {
         let why = format!("it ends with change {}, but change {changes} was acknowledged", seal.commit);

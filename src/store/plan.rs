@@ -283,7 +283,9 @@ impl Draft<'_, '_> {
         let mut keys = self.planner.log.keys(part, session)?;
         for planned in [&self.planner.group.log, &self.layer.log] {
             let from = planned.range((part, session.to_vec())..);
-            keys.extend(from.take_while(|((p, k), _)| *p == part && k.starts_with(session)).map(|((_, k), _)| k.clone()));
+            keys.extend(
+                from.take_while(|((p, k), _)| *p == part && k.starts_with(session)).map(|((_, k), _)| k.clone()),
+            );
         }
         self.layer.log.extend(keys.into_iter().map(|key| ((part, key), None)));
         Ok(())
@@ -357,4 +359,3 @@ pub(super) fn target(path: &std::path::Path, bytes: &[u8]) -> Result<String, Sto
     let id = value::unversioned(path, bytes)?;
     String::from_utf8(id.to_vec()).map_err(|e| StoreError::unreadable(path, format!("an index entry is damaged: {e}")))
 }
-

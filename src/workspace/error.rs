@@ -1,9 +1,9 @@
 //! What can be wrong with a call on a workspace.
 
-use crate::store::StoreError;
+use crate::{engine::EngineError, store::StoreError};
 
 /// What can be wrong with a call on a workspace.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// No workspace has this id or name.
     #[error("no workspace has the id or the name `{looked_up}`")]
@@ -62,4 +62,32 @@ pub enum WorkspaceError {
     /// The store could not serve.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<EngineError> for WorkspaceError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unreachable { message } => Self::EngineUnreachable { message },
+            timeout @ EngineError::Timeout { .. } => Self::EngineUnreachable { message: timeout.to_string() },
+            EngineError::ImageMissing { image } => Self::image_missing(image),
+            other => Self::Engine { message: other.to_string() },
+        }
+    }
+}
+
+impl WorkspaceError {
+    /// Names the command that makes the image.
+    pub(super) fn image_missing(image: String) -> Self {
+        let hint = if image.starts_with("wharf/") {
+            "`make images` builds it".to_owned()
+        } else {
+            format!("`docker pull {image}` fetches it")
+        };
+        Self::ImageMissing { image, hint }
+    }
+
+    /// The daemon ends while the call is under way.
+    pub(super) fn stopping() -> Self {
+        Self::EngineUnreachable { message: "the daemon is stopping: try again when it is back".to_owned() }
+    }
 }
