@@ -87,7 +87,7 @@ pub struct AgentTable {
     /// Environment of its processes; never shown.
     pub env: BTreeMap<String, SecretString>,
     /// Variables of the daemon's own environment that it gets.
-    pub pass_env: Vec<String>,
+    pub pass_env: Option<Vec<String>>,
     /// The image of workspaces made for it.
     pub image: Option<String>,
     /// For people.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiState, Listeners};
 use crate::config::{Config, TetherTransport};
-use crate::engine::Engine;
+use crate::engine::{DEFAULT_ENDPOINT, Engine};
 use crate::seal::Sealer;
 use crate::session::{Sessions, Timeouts};
 use crate::store::{Options, Store};
@@ -93,7 +93,7 @@ struct Parts {
 
 impl Parts {
     fn new(config: &Config, store: Store) -> anyhow::Result<Self> {
-        let engine = Engine::new(config.engine.as_deref().unwrap_or(Engine::DEFAULT_ADDRESS))?;
+        let engine = Engine::new(config.engine.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
         let sealer = Sealer::open_or_create(&config.state_dir)?;
         let catalogue = Arc::new(catalogue::build(config)?);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -127,11 +127,9 @@ impl Parts {
 /// The state directory is the daemon's alone: it holds the token, the key and every conversation.
 fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("the state directory {} can't be made: choose another with --state-dir", dir.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("the state directory {} can't be made: choose another with --state-dir", dir.display())
+    })
 }
 
 /// Tells the service manager, where there is one.

@@ -3,8 +3,6 @@
 
 #[cfg(feature = "daemon")]
 pub mod agent;
-#[cfg(any(feature = "inside", test))]
-pub mod demo;
 #[cfg(feature = "daemon")]
 pub mod api;
 #[cfg(feature = "daemon")]
@@ -13,6 +11,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(any(feature = "inside", test))]
+pub mod demo;
 #[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]

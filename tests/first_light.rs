@@ -30,7 +30,7 @@ async fn a_session_is_found_by_key_and_by_agent_id_and_remembers() {
     }
     let restored = client.post("/v1/sessions/it:remembers/restore", json!({})).await.expect(200);
     assert_eq!(restored["status"], "idle");
-    assert_eq!(recall(&client, &id).await, ["echo hello", "recall"]);
+    assert_eq!(recall(&client, &id).await, ["echo hello"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,7 @@ async fn a_container_that_was_removed_is_made_again_and_the_agent_remembers() {
     let id = client.demo("it:again").await;
     client.turn(&id, "echo one").await;
     docker_ok(&["rm", "-f", &daemon.containers()[0]]);
-    assert_eq!(recall(&client, &id).await, ["echo one", "recall"]);
+    assert_eq!(recall(&client, &id).await, ["echo one"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn a_turn_survives_the_daemon() {
     let page = client.get(&format!("/v1/sessions/{id}/events?limit=1000")).await.expect(200);
     let stored: Vec<Value> = page["items"].as_array().expect("a list").iter().take(seen.len()).cloned().collect();
     assert_eq!(stored, seen, "the log is what the client saw");
-    assert_eq!(recall(&client, &id).await, ["slow 50", "recall"], "the prompt was given once");
+    assert_eq!(recall(&client, &id).await, ["slow 50"], "the prompt was given once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,8 +99,8 @@ async fn the_same_idempotency_key_runs_once() {
     let (first, second) = tokio::join!(send("echo once"), send("echo once"));
     let (first, second) = (first.expect(202), second.expect(202));
     assert_eq!(first["id"], second["id"]);
-    assert_eq!(send("echo other").await.problem(409), "idempotency_key_reused");
-    assert_eq!(recall(&client, &id).await, ["echo once", "recall"]);
+    assert_eq!(send("echo other").await.problem(422), "idempotency_key_reused");
+    assert_eq!(recall(&client, &id).await, ["echo once"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,9 @@ async fn cancel_leaves_no_process_behind() {
     let mut events = client.events(&id, 0).await;
     // One that daemonises itself, too: in a session of its own, with init as its parent.
     let n = client.prompt(&id, "run setsid sleep 601 & sleep 600").await;
-    events.until(|e| e.json["data"]["sessionUpdate"] == "tool_call_update" || e.json["data"]["status"] == "in_progress").await;
+    events
+        .until(|e| e.json["data"]["sessionUpdate"] == "tool_call_update" || e.json["data"]["status"] == "in_progress")
+        .await;
     let running = || daemon.processes().iter().filter(|line| line.contains("sleep 60")).count();
     while running() < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -136,7 +138,7 @@ async fn an_agent_that_does_not_listen_is_ended_by_force() {
     client.post(&format!("/v1/sessions/{id}/cancel"), json!({})).await.expect(200);
     let (_, end) = events.turn(n).await;
     assert_eq!(end["status"], "cancelled");
-    assert_eq!(recall(&client, id).await, ["slow 100000", "recall"], "started again, resumed");
+    assert_eq!(recall(&client, id).await, ["slow 100000"], "started again, resumed");
 }
 
 /// The demo agent behind a filter that keeps every cancel from it.
@@ -184,7 +186,7 @@ async fn a_dead_agent_is_noticed_and_resumed_before_the_next_turn() {
     let (_, end) = events.turn(n).await;
     assert_eq!(end["status"], "failed");
     assert!(end["error"]["message"].as_str().expect("a message").contains("code 7"), "{end}");
-    assert_eq!(recall(&client, &id).await, ["echo one", "exit 7", "recall"]);
+    assert_eq!(recall(&client, &id).await, ["echo one", "exit 7"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,5 +224,5 @@ async fn prompts_run_in_order_and_a_pending_one_can_be_withdrawn() {
     assert_eq!(client.post(&format!("/v1/sessions/{id}/prompts"), busy).await.problem(409), "session_busy");
     assert_eq!(events.turn(first).await.0, "chunk 1 chunk 2 chunk 3 chunk 4 chunk 5 ");
     assert_eq!(events.turn(third).await.0, "three");
-    assert_eq!(recall(&client, &id).await, ["slow 5", "echo three", "recall"]);
+    assert_eq!(recall(&client, &id).await, ["slow 5", "echo three"]);
 }

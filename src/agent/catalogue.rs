@@ -26,6 +26,17 @@ pub enum Protocol {
     Claude,
 }
 
+impl Protocol {
+    /// Its name in the configuration and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acp => "acp",
+            Self::Claude => "claude",
+        }
+    }
+}
+
 /// An agent in the configuration: a new one, or what is to be different of a built-in one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

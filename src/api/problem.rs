@@ -220,7 +220,10 @@ impl From<SessionError> for Problem {
             SessionError::Unsupported(_) => unprocessable("unsupported"),
             SessionError::Workspace(e) => Self::from(e),
             SessionError::Store(e) => Self::from(e),
-            SessionError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry(),
+            SessionError::Timeout { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail),
+            SessionError::Resting | SessionError::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry()
+            }
         }
     }
 }

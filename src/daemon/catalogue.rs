@@ -44,7 +44,7 @@ pub(super) fn ask(catalogue: Arc<Catalogue>, engine: Engine) -> Ask<Vec<AgentInf
         Box::pin(async move {
             let mut agents = Vec::new();
             for entry in catalogue.entries() {
-                let present = engine.has_image(entry.image()).await.ok();
+                let present = engine.image_exists(entry.image()).await.ok();
                 agents.push(AgentInfo {
                     name: entry.name().to_owned(),
                     protocol: entry.protocol().as_str().to_owned(),

@@ -15,7 +15,8 @@ pub(super) fn ask(store: Store, engine: Engine) -> Ask<Vec<Component>> {
             let fix = "restart the daemon when the disk is in order; what was acknowledged is safe";
             let store = component("store", health.map(|()| None).map_err(|e| (e.to_string(), Some(fix.to_owned()))));
             let version = engine.version().await;
-            let version = version.map(|v| Some(v.to_string())).map_err(|e| (e.to_string(), None));
+            let version =
+                version.map(|v| Some(format!("{} (API {})", v.version, v.api))).map_err(|e| (e.to_string(), None));
             vec![store, component("engine", version)]
         })
     })

@@ -43,7 +43,16 @@ mod tests {
         assert_eq!(blocks(json!("hi")).unwrap(), [json!({"type": "text", "text": "hi"})]);
         let link = json!([{"type": "resource_link", "uri": "file:///x", "name": "x"}]);
         assert_eq!(blocks(link.clone()).unwrap(), *link.as_array().unwrap());
-        for bad in [json!(""), json!(" \n"), json!([]), json!(5), json!({}), json!([1]), json!([{"type": "nope"}]), json!([{"type": "text"}])] {
+        for bad in [
+            json!(""),
+            json!(" \n"),
+            json!([]),
+            json!(5),
+            json!({}),
+            json!([1]),
+            json!([{"type": "nope"}]),
+            json!([{"type": "text"}]),
+        ] {
             assert!(blocks(bad.clone()).is_err(), "{bad}");
         }
     }

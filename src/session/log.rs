@@ -100,7 +100,12 @@ pub struct Subscription {
 
 impl Subscription {
     /// A subscriber that has seen everything up to `after`.
-    pub(super) fn new(store: Store, session: SessionId, log: Arc<SessionLog>, after: u64) -> Result<Self, SessionError> {
+    pub(super) fn new(
+        store: Store,
+        session: SessionId,
+        log: Arc<SessionLog>,
+        after: u64,
+    ) -> Result<Self, SessionError> {
         let head = log.head.subscribe();
         let last = head.borrow().last_seq;
         if after > last {

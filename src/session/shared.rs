@@ -72,7 +72,18 @@ impl Shared {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, workspaces, catalogue, sealer, env, timeouts, tracker, stop, wakes: Semaphore::new(WAKES), logs: Mutex::default() }
+        Self {
+            store,
+            workspaces,
+            catalogue,
+            sealer,
+            env,
+            timeouts,
+            tracker,
+            stop,
+            wakes: Semaphore::new(WAKES),
+            logs: Mutex::default(),
+        }
     }
 
     /// The one log object of a session: its actor publishes on it, its subscribers read from it.

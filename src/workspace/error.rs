@@ -1,6 +1,6 @@
 //! What can be wrong with a call on a workspace.
 
-use crate::store::StoreError;
+use crate::{engine::EngineError, store::StoreError};
 
 /// What can be wrong with a call on a workspace.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,4 +62,39 @@ pub enum WorkspaceError {
     /// The store could not serve.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What to do where the engine does not have an image.
+#[must_use]
+pub fn image_hint(image: &str) -> String {
+    match image {
+        "wharf/demo:latest" => "`make image-demo` builds it".to_owned(),
+        "wharf/workspace:latest" => "`make image-workspace` builds it".to_owned(),
+        _ if image.starts_with("wharf/") => "`make images` builds it".to_owned(),
+        _ => format!("`docker pull {image}` fetches it"),
+    }
+}
+
+impl From<EngineError> for WorkspaceError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unreachable { message } => Self::EngineUnreachable { message },
+            timeout @ EngineError::Timeout { .. } => Self::EngineUnreachable { message: timeout.to_string() },
+            EngineError::ImageMissing { image } => Self::image_missing(image),
+            other => Self::Engine { message: other.to_string() },
+        }
+    }
+}
+
+impl WorkspaceError {
+    /// Names the command that makes the image.
+    pub(super) fn image_missing(image: String) -> Self {
+        let hint = image_hint(&image);
+        Self::ImageMissing { image, hint }
+    }
+
+    /// The daemon ends while the call is under way.
+    pub(super) fn stopping() -> Self {
+        Self::EngineUnreachable { message: "the daemon is stopping: try again when it is back".to_owned() }
+    }
 }

@@ -177,7 +177,11 @@ impl Daemon {
         let containers = self.containers();
         assert_eq!(containers.len(), 1, "one container: {containers:?}");
         let ps = docker_ok(&["exec", &containers[0], "/bin/busybox", "ps", "-o", "args"]);
-        ps.lines().skip(1).map(|line| line.trim().to_owned()).filter(|line| !line.starts_with("/bin/busybox ps")).collect()
+        ps.lines()
+            .skip(1)
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.starts_with("/bin/busybox ps"))
+            .collect()
     }
 }
 

@@ -221,9 +221,7 @@ impl Actor {
         let Some(record) = self.state.pending.get(permission) else {
             return Err(match self.shared.store.permission(&self.id, permission)? {
                 Some(record) => SessionError::PermissionStale { permission: permission.to_owned(), why: fate(&record) },
-                None => {
-                    SessionError::PermissionNotFound { id: self.id.clone(), permission: permission.to_owned() }
-                }
+                None => SessionError::PermissionNotFound { id: self.id.clone(), permission: permission.to_owned() },
             });
         };
         let chosen = record.options.iter().find(|o| match (&answer.option_id, answer.kind) {
@@ -251,13 +249,23 @@ impl Actor {
         let mut fields = serde_json::Map::new();
         let mut record = self.record.clone();
         let outputs = self.change_live(changes.model.as_deref(), changes.mode.as_deref())?;
-        for (name, new, field) in [("model", changes.model, &mut record.model), ("mode", changes.mode, &mut record.mode)] {
+        for (name, new, field) in
+            [("model", changes.model, &mut record.model), ("mode", changes.mode, &mut record.mode)]
+        {
             if let Some(new) = new {
                 fields.insert(name.into(), new.clone().into());
                 *field = Some(new);
             }
         }
-        change_plain(&mut record, &mut fields, changes.permissions, changes.labels, changes.project, changes.channel, changes.task_id);
+        change_plain(
+            &mut record,
+            &mut fields,
+            changes.permissions,
+            changes.labels,
+            changes.project,
+            changes.channel,
+            changes.task_id,
+        );
         if fields.is_empty() {
             return Ok(());
         }
@@ -308,7 +316,12 @@ impl Actor {
 
     /// Answers a waiter, or gives it back.
     fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let failed = self.state.p.error.as_ref().map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
+        let failed = self
+            .state
+            .p
+            .error
+            .as_ref()
+            .map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
         match waiter {
             Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
                 let _ = reply.send(Ok(answer));
@@ -317,7 +330,9 @@ impl Actor {
             Waiter::Ready { reply } if self.state.is_ready() => {
                 let _ = reply.send(Ok(()));
             }
-            Waiter::Ready { reply } if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() => {
+            Waiter::Ready { reply }
+                if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() =>
+            {
                 let closed = SessionError::Closed { id: self.id.clone() };
                 let _ = reply.send(Err(self.wake_error.clone().map(SessionError::from).or(failed).unwrap_or(closed)));
             }
@@ -327,7 +342,9 @@ impl Actor {
             Waiter::Rest { reply } if failed.is_some() && self.state.ending.is_none() => {
                 let _ = reply.send(failed.map_or(Ok(()), Err));
             }
-            Waiter::Closed { reply } if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() => {
+            Waiter::Closed { reply }
+                if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() =>
+            {
                 let _ = reply.send(Ok(()));
             }
             waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Actor;
-use crate::domain::{
-    Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp,
-};
+use crate::domain::{Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp};
 use crate::session::state::{PromptChange, Step};
 use crate::store::{Batch, StoreError};
 
@@ -79,11 +77,7 @@ impl Actor {
         Some(Run { first_seq, count: events.len() as u64, bytes: bytes.into() })
     }
 
-    fn write_prompts(
-        &self,
-        changes: Vec<(PromptNumber, PromptChange)>,
-        batch: &mut Batch,
-    ) -> Result<(), StoreError> {
+    fn write_prompts(&self, changes: Vec<(PromptNumber, PromptChange)>, batch: &mut Batch) -> Result<(), StoreError> {
         let mut records: BTreeMap<PromptNumber, PromptRecord> = BTreeMap::new();
         for (n, change) in changes {
             if let PromptChange::New(record) = change {

@@ -64,7 +64,10 @@ impl Actor {
             Err(e) if e.is_cancelled() => Done::Nothing,
             Err(e) => {
                 tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
-                Done::Input(Input::WakeFailed { message: "an internal error; see the daemon's log".into(), retry: false })
+                Done::Input(Input::WakeFailed {
+                    message: "an internal error; see the daemon's log".into(),
+                    retry: false,
+                })
             }
         };
         match done {
@@ -94,7 +97,11 @@ impl Actor {
         }
     }
 
-    async fn attached(&mut self, result: Result<Attachment, TetherError>, started: Option<bool>) -> Result<(), StoreError> {
+    async fn attached(
+        &mut self,
+        result: Result<Attachment, TetherError>,
+        started: Option<bool>,
+    ) -> Result<(), StoreError> {
         match (result, started, self.state.p.process.as_ref()) {
             (Ok(attachment), started, Some(process)) => {
                 self.feed = Some(Feed::new(process, attachment.events));
@@ -184,7 +191,7 @@ impl Actor {
                 continue;
             }
             self.sent = entry.n;
-            let sent = client.input(&id, entry.n, entry.mark, entry.text.into());
+            let sent = client.input(&id, entry.n, entry.mark, bytes::Bytes::from(entry.text));
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
                 sent = sent => if let Err(e) = sent {
@@ -197,7 +204,8 @@ impl Actor {
 
     fn sweep(&mut self, process: String) {
         let Some(client) = self.client.clone() else { return };
-        let (id, grace, patience) = (self.tether_id(&process), self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
+        let (id, grace, patience) =
+            (self.tether_id(&process), self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
         self.tasks.spawn(async move {
             match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
                 Ok(Ok(_) | Err(TetherError::NotFound(_))) => Done::Input(Input::Swept { process }),
@@ -227,7 +235,9 @@ impl Actor {
                 }
             };
             Done::Input(match tokio::time::timeout(patience, end).await {
-                Ok(Ok(()) | Err(WorkspaceError::NotFound { .. } | WorkspaceError::Deleting { .. })) => Input::Ended { process },
+                Ok(Ok(()) | Err(WorkspaceError::NotFound { .. } | WorkspaceError::Deleting { .. })) => {
+                    Input::Ended { process }
+                }
                 Ok(Err(e)) => Input::EndFailed { process, message: e.to_string() },
                 Err(_) => Input::EndFailed { process, message: "the workspace did not answer".into() },
             })
@@ -329,7 +339,9 @@ impl Actor {
 fn open_json<T: serde::de::DeserializeOwned>(sealer: &Sealer, sealed: &[u8]) -> Result<T, SessionError> {
     let unreadable = |why: String| SessionError::Invalid {
         field: "env",
-        message: format!("what was sealed for this session can't be read: {why}: the key file is not the one it was sealed with"),
+        message: format!(
+            "what was sealed for this session can't be read: {why}: the key file is not the one it was sealed with"
+        ),
     };
     let json = sealer.open(sealed).map_err(|e| unreadable(e.to_string()))?;
     serde_json::from_slice(&json).map_err(|e| unreadable(e.to_string()))

@@ -8,8 +8,8 @@ use super::super::{Created, NewPrompt, NewSession, SessionChanges, SessionError,
 use super::{Command, Sessions};
 use crate::agent::AgentEntry;
 use crate::domain::{
-    Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy, WorkspaceRecord,
-    WorkspaceSpec,
+    Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
+    WorkspaceRecord, WorkspaceSpec,
 };
 use crate::store::{Batch, StoreError};
 
@@ -108,7 +108,7 @@ impl Sessions {
         id: &SessionId,
     ) -> Result<(WorkspaceRecord, bool), SessionError> {
         let spec = match &new.workspace {
-            Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name).await?, false)),
+            Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name)?, false)),
             Some(WorkspaceChoice::Inline(spec)) => spec.clone(),
             None => WorkspaceSpec::default(),
         };
@@ -147,8 +147,8 @@ impl Sessions {
     }
 
     fn seal(&self, value: &impl serde::Serialize) -> Result<Vec<u8>, SessionError> {
-        let json = serde_json::to_vec(value)
-            .map_err(|e| SessionError::Invalid { field: "env", message: e.to_string() })?;
+        let json =
+            serde_json::to_vec(value).map_err(|e| SessionError::Invalid { field: "env", message: e.to_string() })?;
         self.shared.sealer.seal(&json).map_err(|e| SessionError::Invalid { field: "env", message: e.to_string() })
     }
 }
@@ -187,7 +187,8 @@ fn check(new: &NewSession) -> Result<(), SessionError> {
     check_labels(&new.labels)?;
     check_env(&new.env)?;
     if let Some(cwd) = &new.cwd {
-        let whole = cwd.starts_with('/') && cwd.len() <= 4096 && !cwd.contains('\0') && !cwd.split('/').any(|p| p == "..");
+        let whole =
+            cwd.starts_with('/') && cwd.len() <= 4096 && !cwd.contains('\0') && !cwd.split('/').any(|p| p == "..");
         if !whole {
             return invalid("cwd", "it must be an absolute path in the workspace, without `..`".to_owned());
         }

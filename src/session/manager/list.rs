@@ -20,12 +20,13 @@ impl Sessions {
         after: Option<String>,
         limit: usize,
     ) -> Result<Page<SessionView>, SessionError> {
-        let mut before = after.as_deref().map(str::parse::<SessionId>).transpose().map_err(|e| SessionError::Invalid {
-            field: "after",
-            message: e.to_string(),
-        })?;
+        let mut before = after
+            .as_deref()
+            .map(str::parse::<SessionId>)
+            .transpose()
+            .map_err(|e| SessionError::Invalid { field: "after", message: e.to_string() })?;
         let workspace = match &filter.workspace {
-            Some(name) => Some(self.shared.workspaces.resolve(name).await?.id),
+            Some(name) => Some(self.shared.workspaces.resolve(name)?.id),
             None => None,
         };
         let mut items: Vec<SessionView> = Vec::new();
@@ -157,5 +158,6 @@ fn is_of(json: &str, types: &[String]) -> bool {
         #[serde(rename = "type")]
         kind: std::borrow::Cow<'a, str>,
     }
-    types.is_empty() || serde_json::from_str::<Typed<'_>>(json).is_ok_and(|event| types.iter().any(|t| *t == event.kind))
+    types.is_empty()
+        || serde_json::from_str::<Typed<'_>>(json).is_ok_and(|event| types.iter().any(|t| *t == event.kind))
 }

@@ -204,7 +204,12 @@ impl Sessions {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn prompts(&self, id: &str, after: PromptNumber, limit: usize) -> Result<Page<PromptRecord>, SessionError> {
+    pub async fn prompts(
+        &self,
+        id: &str,
+        after: PromptNumber,
+        limit: usize,
+    ) -> Result<Page<PromptRecord>, SessionError> {
         let id = self.resolve(id)?.id;
         let mut items = self.shared.store.prompts(&id, after, limit + 1)?;
         let more = items.len() > limit;
@@ -275,7 +280,7 @@ impl Sessions {
     /// # Errors
     /// `Workspace`, `Timeout`.
     pub async fn stop_workspace(&self, id: &str) -> Result<WorkspaceView, SessionError> {
-        let workspace = self.shared.workspaces.resolve(id).await?;
+        let workspace = self.shared.workspaces.resolve(id)?;
         for session in self.open_sessions_of(&workspace.id)? {
             let rested = self.ask(&session, |reply| Command::Suspend { reply });
             self.patiently("ending the agent", rested).await?;
@@ -288,7 +293,7 @@ impl Sessions {
     /// # Errors
     /// `Workspace`, `Timeout`.
     pub async fn delete_workspace(&self, id: &str) -> Result<(), SessionError> {
-        let workspace = self.shared.workspaces.resolve(id).await?;
+        let workspace = self.shared.workspaces.resolve(id)?;
         let mut batch = crate::store::Batch::new();
         for session in self.shared.store.sessions_of_workspace(&workspace.id)? {
             self.close(session.as_str(), false).await?;
@@ -339,7 +344,11 @@ impl Sessions {
                     open.extend(store.session(id)?.filter(|s| s.closed.is_none()));
                 }
                 let ids = many.iter().map(ToString::to_string).collect();
-                if open.len() == 1 { Ok(open.remove(0)) } else { Err(SessionError::Ambiguous { looked_up: text.to_owned(), ids }) }
+                if open.len() == 1 {
+                    Ok(open.remove(0))
+                } else {
+                    Err(SessionError::Ambiguous { looked_up: text.to_owned(), ids })
+                }
             }
         }
     }

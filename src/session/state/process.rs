@@ -1,6 +1,6 @@
 //! The agent process: waking it, taking it up again, and what its end means.
 
-use super::{Call, Input, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Link, STUMBLES_MAX, State, Step};
+use super::{Call, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Input, Link, STUMBLES_MAX, State, Step};
 use crate::domain::{EventData, OutboxEntry, ProcessProgress, Timestamp};
 
 /// How a process ended.

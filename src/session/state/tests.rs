@@ -12,7 +12,9 @@ use crate::domain::PromptState;
 /// What may happen next; the numbers choose among what is possible.
 #[derive(Clone, Debug)]
 enum Act {
-    Prompt { front: bool },
+    Prompt {
+        front: bool,
+    },
     Cancel,
     Wake,
     Suspend,
@@ -24,11 +26,16 @@ enum Act {
     /// The agent dies.
     AgentDies,
     /// One of the effects comes to its result; `fails`: a bad one.
-    Resolve { which: usize, fails: bool },
+    Resolve {
+        which: usize,
+        fails: bool,
+    },
     /// tether reports what it took.
     Taken,
     /// The agent does its next thing.
-    AgentActs { fails: bool },
+    AgentActs {
+        fails: bool,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -284,7 +291,9 @@ impl World {
     fn act(&mut self, act: Act) {
         let open = self.state.p.closed.is_none();
         match act {
-            Act::Prompt { front } if open && self.state.p.error.is_none() && self.state.ending != Some(Ending::Close) => {
+            Act::Prompt { front }
+                if open && self.state.p.error.is_none() && self.state.ending != Some(Ending::Close) =>
+            {
                 self.input(Input::Prompt { content: vec![json!({"type": "text", "text": "x"})], front });
             }
             Act::Cancel => self.input(Input::Cancel),

@@ -1,0 +1,404 @@
+//! A workspace's actor: the one place where calls of ours and what the engine reports of the container meet.
+//!
+//! At most one piece of work (bring up, stop, delete) is under way; commands are taken at any time. A stop or a delete
+//! abandons a bring-up; everything else waits for its turn.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, pending},
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    WorkspaceError, WorkspaceState,
+    lifecycle::{self, BringUp, Run, Up},
+    names, reasons,
+    shared::{Shared, Slot},
+};
+use crate::{
+    domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
+    engine::{Container, ContainerState, EngineError, EventKind, LABEL_TETHER},
+    tether::client::TetherClient,
+};
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, WorkspaceError>>;
+
+/// How many commands may wait behind a piece of work; those beyond are refused.
+const MOST_WAITING: usize = 1024;
+
+pub(super) enum Command {
+    /// Bring it up and connect.
+    Attach { record: Box<WorkspaceRecord>, reply: Reply<TetherClient> },
+    /// Stop it.
+    Stop { reply: Reply<()> },
+    /// Delete it; without a reply: finish a deletion that a crash broke off.
+    Delete { record: Box<WorkspaceRecord>, reply: Option<Reply<()>> },
+    /// The engine reports something of a container of this workspace.
+    Happened { container: String, kind: EventKind },
+    /// All containers were looked at: this is the workspace's.
+    Seen(Option<Container>),
+    /// The engine can't be reached.
+    EngineGone(String),
+}
+
+/// What is under way, and who waits for it.
+enum Work {
+    Idle,
+    BringUp(BoxFuture<'static, Result<Up, WorkspaceError>>, Vec<Reply<TetherClient>>),
+    Stop(BoxFuture<'static, Result<bool, WorkspaceError>>, Vec<Reply<()>>),
+    Delete(BoxFuture<'static, Result<(), WorkspaceError>>, Vec<Reply<()>>),
+}
+
+enum Done {
+    Up(Result<Up, WorkspaceError>),
+    Stopped(Result<bool, WorkspaceError>),
+    Deleted(Result<(), WorkspaceError>),
+}
+
+impl Work {
+    async fn done(&mut self) -> Done {
+        match self {
+            Self::Idle => pending().await,
+            Self::BringUp(work, _) => Done::Up(work.await),
+            Self::Stop(work, _) => Done::Stopped(work.await),
+            Self::Delete(work, _) => Done::Deleted(work.await),
+        }
+    }
+}
+
+/// A look at a container that is said to have died.
+struct Look {
+    answer: BoxFuture<'static, Result<Container, EngineError>>,
+    exit_code: Option<i64>,
+}
+
+pub(super) struct Actor {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    id: WorkspaceId,
+    commands: mpsc::Receiver<Command>,
+    work: Work,
+    later: VecDeque<Command>,
+    run: Run,
+    /// Ready when the connection ended for good.
+    closed: Option<BoxFuture<'static, ()>>,
+    look: Option<Look>,
+    /// The engine's id of the container, where known: what is reported of an earlier one is not of this one.
+    container: Option<String>,
+    outdated: bool,
+    /// The memory limit, for words.
+    memory: u64,
+}
+
+impl Actor {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        slot: Arc<Slot>,
+        id: WorkspaceId,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let memory = shared.config.memory;
+        Self {
+            shared,
+            slot,
+            id,
+            commands,
+            work: Work::Idle,
+            later: VecDeque::new(),
+            run: Run::default(),
+            closed: None,
+            look: None,
+            container: None,
+            outdated: false,
+            memory,
+        }
+    }
+
+    /// Until the daemon stops or the workspace is deleted.
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                done = self.work.done() => {
+                    if self.finished(done) {
+                        break;
+                    }
+                    for command in std::mem::take(&mut self.later) {
+                        self.take(command);
+                    }
+                }
+                found = ready(self.look.as_mut().map(|look| &mut look.answer)) => self.looked(found),
+                () = ready(self.closed.as_mut()) => self.disconnected(),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => break,
+                },
+            }
+        }
+        self.run.lost.cancel();
+        self.slot.set_client(None);
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Attach { record, reply } => self.attach(record, reply),
+            Command::Stop { reply } => self.stop(reply),
+            Command::Delete { record, reply } => self.delete(record, reply),
+            Command::Happened { container, kind } => self.happened(container, kind),
+            Command::Seen(container) => self.seen(container),
+            Command::EngineGone(why) => self.set(WorkspaceStatus::Unknown, Some(why)),
+        }
+    }
+
+    fn wait(&mut self, command: Command) {
+        if self.later.len() < MOST_WAITING {
+            self.later.push_back(command);
+        }
+    }
+
+    fn attach(&mut self, record: Box<WorkspaceRecord>, reply: Reply<TetherClient>) {
+        match &mut self.work {
+            Work::BringUp(_, waiting) => return waiting.push(reply),
+            Work::Stop(..) | Work::Delete(..) => return self.wait(Command::Attach { record, reply }),
+            Work::Idle => {}
+        }
+        let status = self.slot.status();
+        self.memory = self.shared.memory(&record);
+        let work: BoxFuture<'static, _> = match self.slot.client() {
+            Some(client) if status == WorkspaceStatus::Paused => {
+                Box::pin(lifecycle::thaw(Arc::clone(&self.shared), self.id.clone(), client))
+            }
+            Some(client) => {
+                reply.send(Ok(client)).ok();
+                return;
+            }
+            None => {
+                self.run = Run { disconnect: self.shared.stop.child_token(), ..Run::default() };
+                let bring_up = BringUp {
+                    shared: Arc::clone(&self.shared),
+                    record: *record,
+                    run: self.run.clone(),
+                    status,
+                    outdated: self.outdated,
+                };
+                Box::pin(bring_up.run())
+            }
+        };
+        self.work = Work::BringUp(work, vec![reply]);
+    }
+
+    fn stop(&mut self, reply: Reply<()>) {
+        match &mut self.work {
+            Work::Stop(_, waiting) => return waiting.push(reply),
+            Work::Delete(..) => return self.wait(Command::Stop { reply }),
+            Work::BringUp(..) => self.abandon("stopped"),
+            Work::Idle => {}
+        }
+        self.look = None;
+        self.work = Work::Stop(Box::pin(lifecycle::stop(Arc::clone(&self.shared), self.id.clone())), vec![reply]);
+    }
+
+    fn delete(&mut self, record: Box<WorkspaceRecord>, reply: Option<Reply<()>>) {
+        match &mut self.work {
+            Work::Delete(_, waiting) => return waiting.extend(reply),
+            Work::Stop(..) => return self.wait(Command::Delete { record, reply }),
+            Work::BringUp(..) => self.abandon("deleted"),
+            Work::Idle => {}
+        }
+        self.look = None;
+        let work = Box::pin(lifecycle::delete(Arc::clone(&self.shared), *record));
+        self.work = Work::Delete(work, reply.into_iter().collect());
+    }
+
+    /// Drops a bring-up: what the engine was asked for may still come about, and is then undone by what follows.
+    fn abandon(&mut self, what: &str) {
+        if let Work::BringUp(_, waiting) = std::mem::replace(&mut self.work, Work::Idle) {
+            let error = WorkspaceError::Engine { message: format!("the workspace was {what} while it was starting") };
+            answer(waiting, &Err(error));
+        }
+    }
+
+    /// Whether the actor is at its end.
+    fn finished(&mut self, done: Done) -> bool {
+        match (done, std::mem::replace(&mut self.work, Work::Idle)) {
+            (Done::Up(result), Work::BringUp(_, waiting)) => {
+                let result = self.brought_up(result);
+                answer(waiting, &result);
+            }
+            (Done::Stopped(result), Work::Stop(_, waiting)) => {
+                if let Ok(exists) = result {
+                    self.disconnect();
+                    self.set(if exists { WorkspaceStatus::Stopped } else { WorkspaceStatus::Absent }, None);
+                }
+                answer(waiting, &result.map(drop));
+            }
+            (Done::Deleted(result), Work::Delete(_, waiting)) => {
+                let gone = result.is_ok();
+                if gone {
+                    self.disconnect();
+                    self.shared.forget(&self.id);
+                    self.set(WorkspaceStatus::Absent, Some("the workspace was deleted".to_owned()));
+                } else if waiting.is_empty() {
+                    tracing::warn!(workspace = %self.id, error = %error_of(&result), "deleting it is not finished");
+                }
+                answer(waiting, &result);
+                return gone;
+            }
+            // `done` is made by the work that is replaced here.
+            _ => {}
+        }
+        false
+    }
+
+    fn brought_up(&mut self, result: Result<Up, WorkspaceError>) -> Result<TetherClient, WorkspaceError> {
+        match result {
+            Ok(up) => {
+                self.container = up.made.or(self.container.take());
+                self.outdated = false;
+                let client = up.client;
+                let closing = client.clone();
+                self.closed = Some(Box::pin(async move { closing.closed().await }));
+                self.slot.set_client(Some(client.clone()));
+                self.set(WorkspaceStatus::Running, None);
+                Ok(client)
+            }
+            Err(WorkspaceError::Tether { message }) => {
+                // Why the container ended says more than that the connection did.
+                let reason = self.slot.state.borrow().reason.clone().filter(|_| self.run.lost.is_cancelled());
+                Err(WorkspaceError::Tether { message: reason.unwrap_or(message) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn happened(&mut self, container: String, kind: EventKind) {
+        if self.container.as_ref().is_some_and(|ours| *ours != container) {
+            return;
+        }
+        // Before it is started, what is heard is of the run before; a stop or a delete looks for itself.
+        match &self.work {
+            Work::BringUp(..) if !self.run.started.load(Ordering::Relaxed) => return,
+            Work::Stop(..) | Work::Delete(..) => return,
+            Work::BringUp(..) | Work::Idle => {}
+        }
+        match kind {
+            EventKind::Created => {}
+            EventKind::Died { exit_code } => self.look_at_it(exit_code),
+            EventKind::Destroyed => {
+                self.container = None;
+                self.ended(WorkspaceStatus::Absent, reasons::REMOVED.to_owned());
+            }
+            EventKind::Started | EventKind::Unpaused => {
+                self.container = Some(container);
+                self.set(WorkspaceStatus::Running, None);
+            }
+            EventKind::Paused => self.set(WorkspaceStatus::Paused, Some(reasons::PAUSED.to_owned())),
+            EventKind::Oom => self.set(WorkspaceStatus::Running, Some(reasons::child_oom(self.memory))),
+        }
+    }
+
+    fn seen(&mut self, container: Option<Container>) {
+        if !matches!(self.work, Work::Idle) {
+            return;
+        }
+        let Some(container) = container else {
+            self.container = None;
+            if self.slot.client().is_some() {
+                self.ended(WorkspaceStatus::Absent, reasons::REMOVED.to_owned());
+            } else {
+                self.set(WorkspaceStatus::Absent, None);
+            }
+            return;
+        };
+        let version = container.labels.get(LABEL_TETHER).map(String::as_str);
+        self.outdated = version != Some(self.shared.tether.version());
+        self.container = Some(container.id);
+        match container.state {
+            ContainerState::Running => self.set(WorkspaceStatus::Running, None),
+            ContainerState::Paused => self.set(WorkspaceStatus::Paused, Some(reasons::PAUSED.to_owned())),
+            _ if self.slot.client().is_some() => self.look_at_it(None),
+            _ => self.set(WorkspaceStatus::Stopped, None),
+        }
+    }
+
+    /// It is said to have died: perhaps long ago, and it runs again. So it is looked at.
+    fn look_at_it(&mut self, exit_code: Option<i64>) {
+        let engine = self.shared.engine.clone();
+        let name = names::container(&self.id);
+        let answer = Box::pin(async move { engine.inspect_container(&name).await });
+        self.look = Some(Look { answer, exit_code });
+    }
+
+    fn looked(&mut self, found: Result<Container, EngineError>) {
+        let exit_code = self.look.take().and_then(|look| look.exit_code);
+        match found {
+            Ok(container) if matches!(container.state, ContainerState::Running | ContainerState::Paused) => {}
+            Ok(container) => {
+                let code = container.exit_code.or(exit_code);
+                self.ended(WorkspaceStatus::Stopped, reasons::death(code, container.oom_killed, self.memory));
+            }
+            Err(EngineError::NotFound { .. }) => {
+                self.container = None;
+                self.ended(WorkspaceStatus::Absent, reasons::REMOVED.to_owned());
+            }
+            Err(_) => self.ended(WorkspaceStatus::Stopped, reasons::death(exit_code, false, self.memory)),
+        }
+    }
+
+    /// The run is over, and not by a call of ours.
+    fn ended(&mut self, status: WorkspaceStatus, reason: String) {
+        tracing::info!(workspace = %self.id, reason, "its container ended");
+        self.set(status, Some(reason));
+        self.run.lost.cancel();
+        self.slot.set_client(None);
+        self.closed = None;
+    }
+
+    /// The connection is over; what became of the container is told by the engine.
+    fn disconnected(&mut self) {
+        self.closed = None;
+        self.slot.set_client(None);
+        if self.slot.status() == WorkspaceStatus::Running {
+            self.look_at_it(None);
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.run.lost.cancel();
+        self.run.disconnect.cancel();
+        self.slot.set_client(None);
+        self.closed = None;
+    }
+
+    fn set(&self, status: WorkspaceStatus, reason: Option<String>) {
+        let new = WorkspaceState { status, reason };
+        self.slot.state.send_if_modified(|state| {
+            let changed = *state != new;
+            *state = new;
+            changed
+        });
+    }
+}
+
+async fn ready<T>(future: Option<&mut (impl Future<Output = T> + Unpin)>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+fn answer<T: Clone>(waiting: Vec<Reply<T>>, result: &Result<T, WorkspaceError>) {
+    for reply in waiting {
+        // Who no longer waits needs no answer.
+        reply.send(result.clone()).ok();
+    }
+}
+
+fn error_of<T>(result: &Result<T, WorkspaceError>) -> String {
+    result.as_ref().err().map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,125 @@
+//! From a workspace's spec to its container: the same spec gives the same container.
+
+use std::path::Path;
+
+use super::{names, tether_volume::TetherVolume};
+use crate::{
+    domain::{InstanceId, WorkspaceRecord},
+    engine::{ContainerSpec, LABEL_TETHER, LabelSet, Mount, MountKind},
+};
+
+/// Where the read-only volume with tether's program is mounted.
+pub(super) const PROGRAM_DIR: &str = "/opt/wharf";
+/// tether's program.
+pub(super) const PROGRAM: &str = "/opt/wharf/tether";
+/// Where tether listens for execs.
+pub(super) const SOCKET: &str = "/run/wharf/tether.sock";
+/// Where the host's directory is mounted.
+const HOST_DIR: &str = "/run/wharf-host";
+/// The socket's name in that directory.
+pub(super) const HOST_SOCKET: &str = "s";
+/// How long tether has to end all processes, in seconds.
+pub(super) const GRACE_SECONDS: u32 = 10;
+/// The agent's working directory and home; the volumes behind them belong to the user that agents run as.
+const WORK: &str = "/workspace";
+const HOME: &str = "/home/agent";
+const STATE: &str = "/var/lib/wharf";
+const OWNER: &str = "1000:1000";
+
+/// What a container is made with where its spec says nothing.
+pub(super) struct Defaults<'a> {
+    /// The image.
+    pub(super) image: &'a str,
+    /// Memory and swap, bytes.
+    pub(super) memory: u64,
+    /// Processes and threads.
+    pub(super) pids: u32,
+    /// Cores; `None`: all of them.
+    pub(super) cpus: Option<f64>,
+}
+
+/// The container of a workspace; `host_dir`: with the host socket's directory mounted.
+pub(super) fn spec(
+    record: &WorkspaceRecord,
+    instance: &InstanceId,
+    defaults: &Defaults<'_>,
+    tether: &TetherVolume,
+    host_dir: Option<&Path>,
+) -> ContainerSpec {
+    let mut labels = names::labels(instance, &record.id);
+    let mounts = mounts(record, &labels, tether, host_dir);
+    labels.insert(LABEL_TETHER.to_owned(), tether.version().to_owned());
+    ContainerSpec {
+        name: names::container(&record.id),
+        image: record.spec.image.clone().unwrap_or_else(|| defaults.image.to_owned()),
+        entrypoint: entrypoint(),
+        labels,
+        mounts,
+        tmpfs: vec![
+            ("/tmp".to_owned(), "rw,exec,nosuid,nodev,mode=1777".to_owned()),
+            ("/run".to_owned(), "rw,noexec,nosuid,nodev,mode=755".to_owned()),
+        ],
+        network: record.spec.network.clone(),
+        cpus: record.spec.cpus.or(defaults.cpus),
+        memory: Some(record.spec.memory.unwrap_or(defaults.memory)),
+        pids: Some(record.spec.pids.unwrap_or(defaults.pids)),
+        // To start agents as their user, to end and to own what is theirs; agents themselves get none.
+        cap_add: ["SETUID", "SETGID", "KILL", "CHOWN"].map(str::to_owned).to_vec(),
+        read_only_root: true,
+        stop_timeout: GRACE_SECONDS,
+    }
+}
+
+fn entrypoint() -> Vec<String> {
+    let own = |dir: &str| format!("{OWNER}:{dir}");
+    let host_socket = format!("{HOST_DIR}/{HOST_SOCKET}");
+    let (work, home) = (own(WORK), own(HOME));
+    let args = [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--host-socket", &host_socket];
+    args.into_iter().chain(["--own", &work, "--own", &home]).map(str::to_owned).collect()
+}
+
+fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, host_dir: Option<&Path>) -> Vec<Mount> {
+    let volumes = names::volumes(&record.id);
+    let volume = |target: &str, name: String, copy| Mount {
+        target: target.to_owned(),
+        kind: MountKind::Volume { name, labels: labels.clone(), copy },
+        read_only: false,
+    };
+    let mut mounts = vec![
+        tether.mount(true),
+        volume(WORK, volumes.work, true),
+        volume(HOME, volumes.home, true),
+        volume(STATE, volumes.tether, false),
+    ];
+    if let Some(dir) = host_dir {
+        let source = dir.to_string_lossy().into_owned();
+        mounts.push(Mount { target: HOST_DIR.to_owned(), kind: MountKind::Bind(source), read_only: false });
+    }
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Timestamp, WorkspaceId, WorkspaceSpec};
+
+    #[test]
+    fn nothing_of_the_environment_is_in_it() {
+        let record = WorkspaceRecord {
+            id: WorkspaceId::new(),
+            name: Some("n".into()),
+            spec: WorkspaceSpec { env: [("TOKEN".into(), "hunter2".into())].into(), ..Default::default() },
+            sealed_env: Some(b"hunter2".to_vec()),
+            ephemeral_of: None,
+            created: Timestamp::now(),
+            deleting: false,
+        };
+        let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100 };
+        let made = spec(&record, &InstanceId::new(), &defaults, &TetherVolume::new(b"program"), Some(Path::new("/d")));
+        let shown = format!("{made:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("TOKEN"), "{shown}");
+        assert_eq!((made.image.as_str(), made.memory, made.pids), ("i", Some(1 << 30), Some(100)));
+        assert!(made.read_only_root && made.mounts.len() == 5);
+        assert!(made.mounts.iter().all(|m| m.read_only == (m.target == PROGRAM_DIR)));
+    }
+}

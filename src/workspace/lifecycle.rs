@@ -1,0 +1,261 @@
+//! The three things that are done to a workspace's container: brought up and connected, stopped, deleted.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    WorkspaceError,
+    connector::{Connector, UNTIL_LISTENING},
+    container::{self, GRACE_SECONDS, PROGRAM},
+    host_socket, names,
+    shared::Shared,
+};
+use crate::{
+    domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
+    engine::{ContainerState, EngineError, LABEL_WORKSPACE},
+    store::Batch,
+    tether::client::TetherClient,
+};
+
+/// How often one thing after the other may turn out to be missing while a container is brought up.
+const ATTEMPTS: usize = 6;
+/// How long a started container's tether has to answer.
+const UNTIL_CONNECTED: Duration = Duration::from_secs(30);
+
+/// One run of a container, from before its start until its end.
+#[derive(Clone, Default)]
+pub(super) struct Run {
+    /// Cancelled when it has ended.
+    pub(super) lost: CancellationToken,
+    /// Ends the connection.
+    pub(super) disconnect: CancellationToken,
+    /// Set once the engine has started it: what the engine says of it from then on is of this run.
+    pub(super) started: Arc<AtomicBool>,
+}
+
+/// A workspace's container to be brought up.
+pub(super) struct BringUp {
+    pub(super) shared: Arc<Shared>,
+    pub(super) record: WorkspaceRecord,
+    pub(super) run: Run,
+    /// What was last seen of it: saves asking, and need not be true.
+    pub(super) status: WorkspaceStatus,
+    /// Whether it was made with another version of tether.
+    pub(super) outdated: bool,
+}
+
+/// A connected workspace.
+pub(super) struct Up {
+    pub(super) client: TetherClient,
+    /// The engine's id of the container, where this call made it.
+    pub(super) made: Option<String>,
+}
+
+impl BringUp {
+    /// Makes the container where there is none, starts it, connects.
+    pub(super) async fn run(self) -> Result<Up, WorkspaceError> {
+        if self.status == WorkspaceStatus::Running {
+            self.run.started.store(true, Ordering::Relaxed);
+            match self.connect(Instant::now()).await {
+                // It ended meanwhile, or the engine has not told us yet that it did.
+                Err(WorkspaceError::Tether { .. }) if !self.run.lost.is_cancelled() => {
+                    self.run.started.store(false, Ordering::Relaxed);
+                }
+                done => return done.map(|client| Up { client, made: None }),
+            }
+        }
+        let made = self.start().await?;
+        self.run.started.store(true, Ordering::Relaxed);
+        let client = self.connect(Instant::now() + UNTIL_LISTENING).await?;
+        Ok(Up { client, made })
+    }
+
+    async fn connect(&self, listening_by: Instant) -> Result<TetherClient, WorkspaceError> {
+        let connector = Connector {
+            shared: Arc::clone(&self.shared),
+            container: names::container(&self.record.id),
+            host_dir: self.shared.host_dir(&self.record.id),
+            listening_by,
+            lost: self.run.lost.clone(),
+        };
+        let stop = self.run.disconnect.clone();
+        let connecting = TetherClient::connect(connector, &self.shared.tracker, stop);
+        match tokio::time::timeout(UNTIL_CONNECTED, connecting).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(WorkspaceError::Tether { message: error.to_string() }),
+            Err(_) => Err(WorkspaceError::Tether {
+                message: format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
+            }),
+        }
+    }
+
+    /// Until the container runs; answers its id where it was made here. Whatever is missing is made, in the order in
+    /// which the engine finds it missing: so nothing is asked on the usual way.
+    async fn start(&self) -> Result<Option<String>, WorkspaceError> {
+        let engine = &self.shared.engine;
+        let name = names::container(&self.record.id);
+        let mut made = None;
+        let mut exists = self.status != WorkspaceStatus::Absent;
+        if exists && self.outdated {
+            engine.remove_container(&name).await?;
+            exists = false;
+        }
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            if self.shared.sockets.used() {
+                self.make_host_dir().await?;
+            }
+            if !exists {
+                made = self.create().await?.or(made);
+                exists = true;
+            }
+            match engine.start_container(&name).await {
+                Ok(()) => return Ok(made),
+                Err(EngineError::Paused { .. }) => {
+                    engine.unpause_container(&name).await?;
+                    return Ok(made);
+                }
+                Err(EngineError::NotFound { .. }) => exists = false,
+                Err(error) if is_without_program(&error) => {
+                    tracing::warn!(volume = self.shared.tether.name(), "tether is missing in its volume: filling it");
+                    self.shared.tether.fill(engine, self.shared.store.instance(), self.image()).await?;
+                    last = Some(error);
+                }
+                Err(error) if is_without_bind(&error) && self.shared.sockets.refuse() => {
+                    engine.remove_container(&name).await?;
+                    exists = false;
+                    last = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let message = last.map_or_else(|| "it was removed while it was being started".to_owned(), |e| e.to_string());
+        Err(WorkspaceError::Engine { message })
+    }
+
+    /// Makes the container with all its volumes; `None`: it was there.
+    async fn create(&self) -> Result<Option<String>, WorkspaceError> {
+        let shared = &self.shared;
+        shared.tether.ensure(&shared.engine, shared.store.instance(), self.image()).await?;
+        loop {
+            let host_dir = shared.sockets.used().then(|| shared.host_dir(&self.record.id));
+            let defaults = shared.defaults();
+            let instance = shared.store.instance();
+            let spec = container::spec(&self.record, instance, &defaults, &shared.tether, host_dir.as_deref());
+            match shared.engine.create_container(&spec).await {
+                Ok(id) => return Ok(Some(id)),
+                Err(EngineError::Conflict { .. }) => return self.check_ours(&spec.name).await.map(|()| None),
+                Err(error) if is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A container of this name must be this workspace's.
+    async fn check_ours(&self, name: &str) -> Result<(), WorkspaceError> {
+        let found = self.shared.engine.inspect_container(name).await?;
+        if found.labels.get(LABEL_WORKSPACE).map(String::as_str) == Some(self.record.id.as_str()) {
+            return Ok(());
+        }
+        let message = format!("the container name {name} is taken by a container of somebody else's: remove that one");
+        Err(WorkspaceError::Engine { message })
+    }
+
+    async fn make_host_dir(&self) -> Result<(), WorkspaceError> {
+        let run_dir = self.shared.sockets.run_dir().to_owned();
+        let dir = self.shared.host_dir(&self.record.id);
+        on_disk(dir, move |dir| host_socket::prepare(&run_dir, dir)).await
+    }
+
+    fn image(&self) -> &str {
+        self.record.spec.image.as_deref().unwrap_or(&self.shared.config.default_image)
+    }
+}
+
+/// Thaws a container under a connection that is there.
+pub(super) async fn thaw(shared: Arc<Shared>, id: WorkspaceId, client: TetherClient) -> Result<Up, WorkspaceError> {
+    shared.engine.unpause_container(&names::container(&id)).await?;
+    Ok(Up { client, made: None })
+}
+
+/// Stops the container and has the engine confirm that nothing of it runs; `false`: there is none.
+pub(super) async fn stop(shared: Arc<Shared>, id: WorkspaceId) -> Result<bool, WorkspaceError> {
+    let engine = &shared.engine;
+    let name = names::container(&id);
+    for _ in 0..3 {
+        match engine.inspect_container(&name).await {
+            Err(EngineError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+            Ok(found) => match found.state {
+                ContainerState::Created | ContainerState::Exited => return Ok(true),
+                // A frozen process takes no signal.
+                ContainerState::Paused => engine.unpause_container(&name).await?,
+                ContainerState::Running | ContainerState::Other => {}
+            },
+        }
+        match engine.stop_container(&name, GRACE_SECONDS).await {
+            Ok(()) | Err(EngineError::NotFound { .. }) => {}
+            Err(error @ EngineError::Unreachable { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(container = name, %error, "stopping failed, killing it");
+                engine.kill_container(&name, "KILL").await?;
+            }
+        }
+    }
+    Err(WorkspaceError::Engine { message: format!("container {name} was stopped, and still runs") })
+}
+
+/// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
+/// is finished later.
+pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
+    let id = record.id.clone();
+    if !record.deleting {
+        record.deleting = true;
+        let mut batch = Batch::new();
+        batch.put_workspace(record);
+        shared.store.commit(batch).await?;
+    }
+    let engine = &shared.engine;
+    engine.remove_container(&names::container(&id)).await?;
+    let volumes = names::volumes(&id);
+    for volume in [volumes.work, volumes.home, volumes.tether] {
+        engine.remove_volume(&volume).await?;
+    }
+    on_disk(shared.host_dir(&id), |dir| host_socket::remove(dir)).await?;
+    let mut batch = Batch::new();
+    batch.delete_workspace(id);
+    shared.store.commit(batch).await?;
+    Ok(())
+}
+
+/// Runs what blocks on the disk where it holds nobody up.
+async fn on_disk(
+    dir: PathBuf,
+    work: impl FnOnce(&std::path::Path) -> std::io::Result<()> + Send + 'static,
+) -> Result<(), WorkspaceError> {
+    let failed = |why: String| WorkspaceError::Engine { message: format!("the directory of host sockets: {why}") };
+    match tokio::task::spawn_blocking(move || work(&dir).map_err(|e| format!("{}: {e}", dir.display()))).await {
+        Ok(done) => done.map_err(failed),
+        Err(panic) => Err(failed(panic.to_string())),
+    }
+}
+
+/// Whether the container could not start because tether's program is not there.
+fn is_without_program(error: &EngineError) -> bool {
+    matches!(error, EngineError::Invalid { .. } | EngineError::NotFound { .. } | EngineError::Other { .. })
+        && error.to_string().contains(PROGRAM)
+}
+
+/// Whether the engine does not see the host's directory.
+fn is_without_bind(error: &EngineError) -> bool {
+    matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })
+        && error.to_string().contains("bind source path does not exist")
+}

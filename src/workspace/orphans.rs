@@ -1,0 +1,119 @@
+//! What this daemon made in the engine and the registry no longer knows (guarantee 11).
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{WorkspaceError, host_socket, names, shared::Shared};
+use crate::{
+    domain::WorkspaceId,
+    engine::{LABEL_INSTANCE, LABEL_TETHER, LABEL_WORKSPACE, LabelSet},
+};
+
+/// What kind of thing an orphan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrphanKind {
+    /// A container.
+    Container,
+    /// A volume.
+    Volume,
+    /// A directory for a host socket.
+    Directory,
+}
+
+/// Something that nothing belongs to any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Orphan {
+    /// What it is.
+    pub kind: OrphanKind,
+    /// Its name or path.
+    pub name: String,
+    /// The workspace that it says it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+}
+
+/// Containers first: they hold the volumes.
+pub(super) async fn find(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError> {
+    let label = [(LABEL_INSTANCE, shared.store.instance().as_str())];
+    let mut orphans = Vec::new();
+    for container in shared.engine.list_containers(&label).await? {
+        let filling = !container.labels.contains_key(LABEL_WORKSPACE) && shared.tether.is_filling();
+        if !filling && !is_known(shared, &container.labels)? {
+            orphans.push(orphan(OrphanKind::Container, container.name, &container.labels));
+        }
+    }
+    for volume in shared.engine.list_volumes(&label, false).await? {
+        if !is_known(shared, &volume.labels)? {
+            orphans.push(orphan(OrphanKind::Volume, volume.name, &volume.labels));
+        }
+    }
+    // Other versions' tether, that no container runs: a daemon that needs it fills it again.
+    for volume in shared.engine.list_volumes(&[(LABEL_TETHER, "")], true).await? {
+        if volume.name != shared.tether.name() {
+            orphans.push(orphan(OrphanKind::Volume, volume.name, &volume.labels));
+        }
+    }
+    orphans.extend(directories(shared)?);
+    Ok(orphans)
+}
+
+/// Removes what [`find`] finds.
+pub(super) async fn remove(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError> {
+    let orphans = find(shared).await?;
+    for orphan in &orphans {
+        match orphan.kind {
+            OrphanKind::Container => shared.engine.remove_container(&orphan.name).await?,
+            OrphanKind::Volume => shared.engine.remove_volume(&orphan.name).await?,
+            OrphanKind::Directory => {
+                let path = std::path::PathBuf::from(&orphan.name);
+                host_socket::remove(&path).map_err(|e| unreadable(&path, &e))?;
+            }
+        }
+    }
+    Ok(orphans)
+}
+
+fn orphan(kind: OrphanKind, name: String, labels: &LabelSet) -> Orphan {
+    Orphan { kind, name, workspace: labels.get(LABEL_WORKSPACE).cloned() }
+}
+
+fn is_known(shared: &Shared, labels: &LabelSet) -> Result<bool, WorkspaceError> {
+    let id = labels.get(LABEL_WORKSPACE).and_then(|id| id.parse::<WorkspaceId>().ok());
+    match id {
+        Some(id) => Ok(shared.store.workspace(&id)?.is_some()),
+        None => Ok(false),
+    }
+}
+
+fn directories(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError> {
+    let run_dir = shared.sockets.run_dir();
+    let entries = match std::fs::read_dir(run_dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(run_dir, &e)),
+    };
+    let mut known = std::collections::HashSet::new();
+    let mut before: Option<WorkspaceId> = None;
+    loop {
+        let page = shared.store.workspaces(before.as_ref(), 256)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.id.clone());
+        known.extend(page.iter().map(|record| names::short(&record.id).to_owned()));
+    }
+    let mut orphans = Vec::new();
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Only what has the form of our names.
+        let ours = name.len() == 12 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        if ours && !known.contains(&name) {
+            let name = entry.path().to_string_lossy().into_owned();
+            orphans.push(Orphan { kind: OrphanKind::Directory, name, workspace: None });
+        }
+    }
+    Ok(orphans)
+}
+
+fn unreadable(path: &std::path::Path, error: &std::io::Error) -> WorkspaceError {
+    WorkspaceError::Engine { message: format!("{}: {error}", path.display()) }
+}
