@@ -289,7 +289,9 @@ mod tests {
     #[test]
     fn what_may_pass_says_when_to_retry() {
         let unreachable = WorkspaceError::EngineUnreachable { message: "no socket".into() };
-        for problem in [Problem::from(unreachable), Problem::stopping(), StoreError("full".into()).into()] {
+        for problem in
+            [Problem::from(unreachable), Problem::stopping(), StoreError::Failed { why: "full".into() }.into()]
+        {
             let response = problem.into_response();
             assert_eq!(response.status(), 503);
             assert_eq!(response.headers()[RETRY_AFTER], RETRY_SECONDS);

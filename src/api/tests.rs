@@ -1,6 +1,6 @@
 //! The router as clients see it, as far as no manager is needed: access, errors, limits and the description.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,11 +15,16 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::{Access, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
-use crate::session::Sessions;
-use crate::workspace::Workspaces;
+use crate::agent::Catalogue;
+use crate::engine::Engine;
+use crate::seal::Sealer;
+use crate::session::{Sessions, Timeouts};
+use crate::store::{Options, Store};
+use crate::workspace::{WorkspaceConfig, Workspaces};
 
 const TOKEN: &str = "right";
 
@@ -32,13 +37,29 @@ fn state(components: Vec<Component>) -> ApiState {
         image_present: Some(true),
         hint: None,
     };
+    let (sessions, workspaces) = managers();
     ApiState {
-        sessions: Sessions {},
-        workspaces: Workspaces {},
+        sessions,
+        workspaces,
         agents: Arc::new(move || std::future::ready(vec![agent.clone()]).boxed()),
         ready: Arc::new(move || std::future::ready(components.clone()).boxed()),
         stop: CancellationToken::new(),
     }
+}
+
+/// Managers over an empty store, with an engine that is not there.
+fn managers() -> (Sessions, Workspaces) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let sealer = Sealer::open_or_create(dir.path()).unwrap();
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let engine = Engine::new(&format!("unix://{}/engine.sock", dir.path().display())).unwrap();
+    let config = WorkspaceConfig::new(dir.path().join("run"), sealer.clone());
+    let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
+    let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
+    let env = Arc::new(|_: &str| None);
+    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, env, Timeouts::default(), tracker, stop);
+    (sessions, workspaces)
 }
 
 fn access() -> Access {

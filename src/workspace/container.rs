@@ -114,7 +114,7 @@ mod tests {
             created: Timestamp::now(),
             deleting: false,
         };
-        let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100 };
+        let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100, cpus: None };
         let made = spec(&record, &InstanceId::new(), &defaults, &TetherVolume::new(b"program"), Some(Path::new("/d")));
         let shown = format!("{made:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("TOKEN"), "{shown}");
