@@ -28,10 +28,9 @@ async fn everything_is_found_again_after_a_reopening() {
     p.agent_session_id = Some("agent-1".to_owned());
     let all = batch(|b| {
         b.put_workspace(home.clone()).put_session(record.clone()).put_token(token.clone()).put_meta("m", b"meta");
-        b.append(id.clone(), &run(&id, 1, 2)).append(id.clone(), &run(&id, 3, 1)).put_progress(id.clone(), &p);
-        b.put_prompt(id.clone(), &prompt(1, PromptState::Done))
-            .put_prompt(id.clone(), &prompt(2, PromptState::Pending));
-        b.put_permission(id.clone(), &permission("z", 1)).put_permission(id.clone(), &permission("a", 2));
+        b.append(id.clone(), run(&id, 1, 2)).append(id.clone(), run(&id, 3, 1)).put_progress(id.clone(), &p);
+        b.put_prompt(id.clone(), prompt(1, PromptState::Done)).put_prompt(id.clone(), prompt(2, PromptState::Pending));
+        b.put_permission(id.clone(), permission("z", 1)).put_permission(id.clone(), permission("a", 2));
         b.put_idempotency(id.clone(), "key", &known);
     });
     store.commit(all).await.unwrap();
@@ -126,13 +125,13 @@ async fn a_gap_is_never_written() {
     let id = SessionId::new("demo");
     store
         .commit(batch(|b| {
-            b.put_session(session(&id)).append(id.clone(), &run(&id, 1, 3));
+            b.put_session(session(&id)).append(id.clone(), run(&id, 1, 3));
         }))
         .await
         .unwrap();
     for wrong in [1, 3, 5] {
         let bad = batch(|b| {
-            b.put_meta("gap", b"1").append(id.clone(), &run(&id, wrong, 1));
+            b.put_meta("gap", b"1").append(id.clone(), run(&id, wrong, 1));
         });
         let expected = StoreError::NotContiguous { session: id.clone(), expected: 4, found: wrong };
         assert_eq!(store.commit(bad).await, Err(expected));
@@ -141,7 +140,7 @@ async fn a_gap_is_never_written() {
     // Events that are deleted leave the sequence where the progress says.
     store
         .commit(batch(|b| {
-            b.put_progress(id.clone(), &progress(3)).delete_events_of(id.clone());
+            b.put_progress(id.clone(), progress(3)).delete_events_of(id.clone());
         }))
         .await
         .unwrap();
@@ -151,13 +150,13 @@ async fn a_gap_is_never_written() {
     let unknown = SessionId::new("demo");
     let refused = store
         .commit(batch(|b| {
-            b.append(unknown.clone(), &run(&unknown, 1, 1));
+            b.append(unknown.clone(), run(&unknown, 1, 1));
         }))
         .await;
     assert_eq!(refused, Err(StoreError::UnknownSession { session: unknown }));
     store
         .commit(batch(|b| {
-            b.append(id.clone(), &run(&id, 4, 2));
+            b.append(id.clone(), run(&id, 4, 2));
         }))
         .await
         .unwrap();
@@ -172,7 +171,7 @@ async fn runs_are_whole_and_begin_with_the_one_that_holds_the_event() {
     let runs = [run(&id, 1, 5), run(&id, 6, 1), run(&id, 7, 300)];
     store
         .commit(batch(|b| {
-            b.put_session(session(&id)).put_session(session(&other)).append(other.clone(), &run(&other, 1, 9));
+            b.put_session(session(&id)).put_session(session(&other)).append(other.clone(), run(&other, 1, 9));
             runs.iter().for_each(|r| {
                 b.append(id.clone(), r);
             });
@@ -199,7 +198,7 @@ async fn sessions_are_listed_newest_first_over_all_agents() {
         .commit(batch(|b| {
             ids.iter().for_each(|id| {
                 b.put_session(session(id));
-            })
+            });
         }))
         .await
         .unwrap();
@@ -267,7 +266,7 @@ async fn large_events_and_many_overwrites_survive() {
     for (seq, size) in (1..).zip(sizes) {
         store
             .commit(batch(|b| {
-                b.append(id.clone(), &big(seq, size));
+                b.append(id.clone(), big(seq, size));
             }))
             .await
             .unwrap();
@@ -275,7 +274,7 @@ async fn large_events_and_many_overwrites_survive() {
     for round in 0..3000 {
         let renamed = (round % 50 == 0).then(|| SessionRecord { model: Some(format!("{round}")), ..session(&id) });
         let change = batch(|b| {
-            b.put_progress(id.clone(), &progress(round)).put_prompt(id.clone(), &prompt(1, PromptState::Pending));
+            b.put_progress(id.clone(), progress(round)).put_prompt(id.clone(), prompt(1, PromptState::Pending));
             renamed.into_iter().for_each(|r| {
                 b.put_session(r);
             });
@@ -303,21 +302,21 @@ async fn a_deleted_session_leaves_nothing() {
         store
             .commit(batch(|b| {
                 b.put_session(SessionRecord { task_id: Some("t".to_owned()), ..session(id) });
-                b.append(id.clone(), &run(id, 1, 1)).put_progress(id.clone(), &progress(1));
-                b.put_prompt(id.clone(), &prompt(1, PromptState::Done)).put_permission(id.clone(), &permission("p", 1));
+                b.append(id.clone(), run(id, 1, 1)).put_progress(id.clone(), progress(1));
+                b.put_prompt(id.clone(), prompt(1, PromptState::Done)).put_permission(id.clone(), permission("p", 1));
             }))
             .await
             .unwrap();
     }
     // A write of the same group goes with it.
     let last = store.submit(batch(|b| {
-        b.append(id.clone(), &run(&id, 2, 1));
+        b.append(id.clone(), run(&id, 2, 1));
     }));
     let deleted = store.submit(batch(|b| {
         b.delete_session(id.clone());
     }));
     let late = store.submit(batch(|b| {
-        b.append(id.clone(), &run(&id, 3, 1));
+        b.append(id.clone(), run(&id, 3, 1));
     }));
     assert_eq!((last.await, deleted.await), (Ok(()), Ok(())));
     assert_eq!(late.await, Err(StoreError::UnknownSession { session: id.clone() }));

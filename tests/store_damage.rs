@@ -29,7 +29,7 @@ fn sample(dir: &Path, ids: &[SessionId]) {
                 let next = if seq % 2 == 0 { sized_run(id, seq, 30_000) } else { run(id, seq, 1) };
                 let b = batch(|b| {
                     b.append(id.clone(), &next);
-                    b.put_progress(id.clone(), &progress(seq)).put_prompt(id.clone(), &prompt(seq, PromptState::Done));
+                    b.put_progress(id.clone(), progress(seq)).put_prompt(id.clone(), prompt(seq, PromptState::Done));
                 });
                 store.commit(b).await.unwrap();
             }

@@ -112,14 +112,14 @@ impl Model {
                 let mut p = progress(first + count - 1);
                 p.agent_session_id = agent.map(|a| format!("agent-{a}"));
                 let id = &ids.sessions[s];
-                b.append(id.clone(), &run(id, first, count)).put_progress(id.clone(), &p);
+                b.append(id.clone(), run(id, first, count)).put_progress(id.clone(), &p);
                 log.runs.push((first, count));
                 log.last_seq = first + count - 1;
                 gap == 0 && self.sessions.contains_key(&s)
             }
             Step::Prompt { s, n, done } => {
                 let state = if done { PromptState::Done } else { PromptState::Pending };
-                b.put_prompt(ids.sessions[s].clone(), &prompt(n, state));
+                b.put_prompt(ids.sessions[s].clone(), prompt(n, state));
                 self.logs.entry(s).or_default().prompts.insert(n, done);
                 self.sessions.contains_key(&s)
             }

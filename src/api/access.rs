@@ -86,7 +86,7 @@ impl Access {
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return refused("") };
         let Ok(host) = host.to_str() else { return refused("") };
         // A request target in absolute form overrides the header, so it has to pass as well.
-        for host in [Some(host), uri.authority().map(|a| a.as_str())].into_iter().flatten() {
+        for host in [Some(host), uri.authority().map(axum::http::uri::Authority::as_str)].into_iter().flatten() {
             if !self.host_allowed(host) {
                 return refused(host);
             }

@@ -24,7 +24,7 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    extra: Map<String, Value>,
+    extra: Box<Map<String, Value>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -54,7 +54,7 @@ pub struct ProblemBody {
 impl Problem {
     /// A problem with this status, code (snake_case) and explanation.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), extra: Map::new(), headers: Vec::new() }
+        Self { status, code, detail: detail.into(), extra: Box::default(), headers: Vec::new() }
     }
 
     /// Adds a field beside the standard ones.
@@ -125,7 +125,7 @@ impl Problem {
             code: self.code.to_owned(),
             detail: self.detail,
             instance,
-            extra: self.extra,
+            extra: *self.extra,
         }
     }
 }

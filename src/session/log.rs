@@ -72,11 +72,6 @@ impl SessionLog {
         *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = Tail::default();
     }
 
-    /// How many subscribers there are.
-    pub(super) fn subscribers(&self) -> usize {
-        self.head.receiver_count()
-    }
-
     /// The frames that follow `after` within one run of the tail, and the last one's sequence number; `None` where the
     /// tail does not reach back so far.
     fn in_tail(&self, after: u64) -> Option<(Bytes, u64)> {

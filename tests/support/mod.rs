@@ -1,5 +1,5 @@
 //! What the integration tests share: a real daemon in a directory of its own, a client, and the cleaning up.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part of it")]
 
 mod client;
 mod engine;

@@ -79,7 +79,6 @@ impl Actor {
         Handle::new(sender, over)
     }
 
-    #[expect(clippy::result_large_err, reason = "the mailbox comes back, so that whoever waits gets the error")]
     fn load(
         shared: Arc<Shared>,
         id: SessionId,
