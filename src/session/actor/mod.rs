@@ -18,7 +18,7 @@ use self::feed::Feed;
 use super::log::SessionLog;
 use super::shared::Shared;
 use super::state::{Call, Input, State, Step};
-use super::{SessionError, content};
+use super::{SessionError, content, sealed};
 use crate::agent::AgentEntry;
 use crate::agent::adapter::{Adapter, Output, StartOptions};
 use crate::domain::{EventData, PermissionState, Progress, SessionId, SessionRecord, Timestamp};
@@ -115,7 +115,7 @@ impl Actor {
     ) -> Result<(SessionRecord, AgentEntry, State, Option<Box<dyn Adapter>>, Arc<SessionLog>), SessionError> {
         let not_found = || SessionError::NotFound { looked_up: id.to_string() };
         let record = shared.store.session(id)?.ok_or_else(not_found)?;
-        let progress = shared.store.progress(id)?.ok_or_else(not_found)?;
+        let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)?;
         let entry = shared.catalogue.get(&record.agent).cloned().ok_or_else(|| SessionError::UnknownAgent {
             name: record.agent.clone(),
             known: shared.catalogue.names().map(str::to_owned).collect(),
