@@ -36,7 +36,7 @@ async fn write(store: Store, id: SessionId) {
     let mut last = 0;
     store
         .commit(batch(|b| {
-            b.put_session(session(&id)).put_progress(id.clone(), &progress(0));
+            b.put_session(session(&id)).put_progress(id.clone(), progress(0));
         }))
         .await
         .unwrap();
@@ -44,7 +44,7 @@ async fn write(store: Store, id: SessionId) {
         let count = 1 + round % 3;
         let p = progress(last + count);
         let b = batch(|b| {
-            b.append(id.clone(), &run(&id, last + 1, count)).put_progress(id.clone(), &p);
+            b.append(id.clone(), run(&id, last + 1, count)).put_progress(id.clone(), &p);
             if round % 20 == 7 {
                 b.put_session(SessionRecord { model: Some(format!("{}", last + count)), ..session(&id) });
             }

@@ -29,7 +29,7 @@ fn sample(dir: &Path, ids: &[SessionId]) {
                 let next = if seq % 2 == 0 { sized_run(id, seq, 30_000) } else { run(id, seq, 1) };
                 let b = batch(|b| {
                     b.append(id.clone(), &next);
-                    b.put_progress(id.clone(), &progress(seq)).put_prompt(id.clone(), &prompt(seq, PromptState::Done));
+                    b.put_progress(id.clone(), progress(seq)).put_prompt(id.clone(), prompt(seq, PromptState::Done));
                 });
                 store.commit(b).await.unwrap();
             }
@@ -158,4 +158,25 @@ fn a_torn_last_write_is_cut_off_and_the_rest_is_there() {
         fs::write(&journal, bytes).unwrap();
         assert_eq!(read(&open(dir.path()), &ids).unwrap(), right, "torn at {torn}");
     }
+}
+
+#[test]
+fn a_last_write_of_which_the_middle_is_missing_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = [SessionId::new("demo")];
+    sample(dir.path(), &ids);
+    let journal = files(dir.path()).into_iter().rfind(|p| p.extension().is_some_and(|e| e == "jnl")).unwrap();
+    let mut bytes = fs::read(&journal).unwrap();
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
+    bytes[end - 600..end - 500].fill(0);
+    fs::write(&journal, bytes).unwrap();
+    // With the witness it is known to have been acknowledged, so this is no torn write.
+    let before = hash(dir.path());
+    assert!(matches!(Store::open(dir.path(), Options::default()), Err(StoreError::Unreadable { .. })));
+    assert!(hash(dir.path()) == before);
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.progress(&ids[0]).unwrap(), Some(progress(19)));
+    assert_eq!(store.runs(&ids[0], 20, 1).unwrap(), []);
+    assert_eq!(store.prompt(&ids[0], 20).unwrap(), None);
 }

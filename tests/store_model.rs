@@ -49,10 +49,13 @@ struct Log {
     prompts: BTreeMap<u64, bool>,
 }
 
+/// Workspace, key, task, agent session id.
+type Record = (usize, Option<u8>, Option<u8>, Option<u8>);
+
 #[derive(Clone, Debug, Default)]
 struct Model {
     workspaces: BTreeMap<usize, Option<u8>>,
-    sessions: BTreeMap<usize, (usize, Option<u8>, Option<u8>, Option<u8>)>,
+    sessions: BTreeMap<usize, Record>,
     logs: BTreeMap<usize, Log>,
 }
 
@@ -112,14 +115,14 @@ impl Model {
                 let mut p = progress(first + count - 1);
                 p.agent_session_id = agent.map(|a| format!("agent-{a}"));
                 let id = &ids.sessions[s];
-                b.append(id.clone(), &run(id, first, count)).put_progress(id.clone(), &p);
+                b.append(id.clone(), run(id, first, count)).put_progress(id.clone(), &p);
                 log.runs.push((first, count));
                 log.last_seq = first + count - 1;
                 gap == 0 && self.sessions.contains_key(&s)
             }
             Step::Prompt { s, n, done } => {
                 let state = if done { PromptState::Done } else { PromptState::Pending };
-                b.put_prompt(ids.sessions[s].clone(), &prompt(n, state));
+                b.put_prompt(ids.sessions[s].clone(), prompt(n, state));
                 self.logs.entry(s).or_default().prompts.insert(n, done);
                 self.sessions.contains_key(&s)
             }
@@ -146,7 +149,7 @@ impl Model {
             assert_eq!(store.workspace_by_name(&format!("w{n}"))?, owner);
             let owner = self.sessions.iter().find(|(_, r)| r.1 == Some(n)).map(|(s, _)| ids.sessions[*s].clone());
             assert_eq!(store.session_by_key(&key_of(n))?, owner);
-            let with = |pick: fn(&(usize, Option<u8>, Option<u8>, Option<u8>)) -> Option<u8>| -> Vec<SessionId> {
+            let with = |pick: fn(&Record) -> Option<u8>| -> Vec<SessionId> {
                 self.sessions
                     .iter()
                     .filter(|(_, r)| pick(r) == Some(n))

@@ -218,6 +218,12 @@ pub(super) fn size(path: &Path) -> u64 {
     own + entries.map(|e| size(&e.path())).sum::<u64>()
 }
 
+/// Cuts a file off.
+pub(super) fn truncate(path: &Path, len: u64) -> Result<(), StoreError> {
+    let cut = OpenOptions::new().write(true).open(path).and_then(|f| f.set_len(len).and_then(|()| f.sync_all()));
+    cut.map_err(|e| StoreError::io(path, &e))
+}
+
 /// Puts back what an opening that was refused cut off a file.
 pub(super) fn restore(path: &Path, offset: u64, bytes: &[u8], len: u64) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;

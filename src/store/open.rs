@@ -63,13 +63,7 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
         let why = format!("it ends with change {}, but change {changes} was acknowledged", seal.commit);
         return Err(StoreError::unreadable(&layout.registry, why));
     }
-    let opened = open_log(layout, options, known(|c| c.log)).inspect_err(|_| {
-        if let Some(torn) = &journals.torn {
-            // The opening is refused with its own reason; that the end could not be put back adds nothing to it.
-            let _ = dir::restore(&torn.path, torn.offset, &torn.bytes, torn.len);
-        }
-    });
-    let (log, mut commits) = opened?;
+    let (log, mut commits) = open_log(layout, options, known(|c| c.log), journals.torn.as_ref())?;
     layout.clear_marker()?;
     let registry = guarded(&layout.registry, || Registry::open(&layout.registry, options))?;
     if registry.seal()? != seal {
@@ -83,9 +77,18 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
     Ok(Opened { instance, registry, log, commits })
 }
 
-/// Opens the log, which must reach commit `least`.
-fn open_log(layout: &Layout, options: &Options, least: u64) -> Result<(Log, Commits), StoreError> {
-    guarded(&layout.log, || {
+/// Opens the log, which must reach commit `least`. A torn last write is cut off first: fjall would cut off most, but
+/// stumbles over one of which only the middle is missing. When the log is refused all the same, it is put back.
+fn open_log(
+    layout: &Layout,
+    options: &Options,
+    least: u64,
+    torn: Option<&journal::Torn>,
+) -> Result<(Log, Commits), StoreError> {
+    if let Some(torn) = torn {
+        dir::truncate(&torn.path, torn.offset)?;
+    }
+    let opened = guarded(&layout.log, || {
         let log = Log::open(&layout.log, options, false)?;
         let commits = log.commits()?;
         if commits.log < least {
@@ -93,7 +96,12 @@ fn open_log(layout: &Layout, options: &Options, least: u64) -> Result<(Log, Comm
             return Err(StoreError::unreadable(&layout.log, why));
         }
         Ok((log, commits))
-    })
+    });
+    if let (Err(_), Some(torn)) = (&opened, torn) {
+        // The opening is refused with its own reason; that the end could not be put back adds nothing to it.
+        let _ = dir::restore(&torn.path, torn.offset, &torn.bytes, torn.len);
+    }
+    opened
 }
 
 fn writer(layout: &Layout, lock: File, opened: Opened, options: &Options) -> Result<Writer, StoreError> {

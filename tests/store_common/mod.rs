@@ -9,17 +9,17 @@ use wharf::domain::{
 };
 use wharf::store::{Batch, Options, Store};
 
-pub fn open(dir: &Path) -> Store {
+pub(crate) fn open(dir: &Path) -> Store {
     Store::open(dir, Options::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-pub fn batch(fill: impl FnOnce(&mut Batch)) -> Batch {
+pub(crate) fn batch(fill: impl FnOnce(&mut Batch)) -> Batch {
     let mut batch = Batch::new();
     fill(&mut batch);
     batch
 }
 
-pub fn session(id: &SessionId) -> SessionRecord {
+pub(crate) fn session(id: &SessionId) -> SessionRecord {
     SessionRecord {
         id: id.clone(),
         key: None,
@@ -42,7 +42,7 @@ pub fn session(id: &SessionId) -> SessionRecord {
     }
 }
 
-pub fn workspace(id: &WorkspaceId) -> WorkspaceRecord {
+pub(crate) fn workspace(id: &WorkspaceId) -> WorkspaceRecord {
     WorkspaceRecord {
         id: id.clone(),
         name: None,
@@ -54,11 +54,11 @@ pub fn workspace(id: &WorkspaceId) -> WorkspaceRecord {
     }
 }
 
-pub fn progress(last_seq: u64) -> Progress {
+pub(crate) fn progress(last_seq: u64) -> Progress {
     Progress { last_seq, ..Progress::new(Timestamp::from_millis(0)) }
 }
 
-pub fn prompt(n: u64, state: PromptState) -> PromptRecord {
+pub(crate) fn prompt(n: u64, state: PromptState) -> PromptRecord {
     PromptRecord {
         id: n,
         turn: PromptRecord::turn_name(n),
@@ -74,7 +74,7 @@ pub fn prompt(n: u64, state: PromptState) -> PromptRecord {
     }
 }
 
-pub fn permission(id: &str, millis: i64) -> PermissionRecord {
+pub(crate) fn permission(id: &str, millis: i64) -> PermissionRecord {
     PermissionRecord {
         id: id.to_owned(),
         prompt: Some(1),
@@ -90,14 +90,14 @@ fn render(id: &SessionId, seq: u64, text: String, out: &mut Vec<u8>) {
     Run::render(&Event { seq, session: id, turn: None, time: Timestamp::from_millis(0), data: &data }, out);
 }
 
-pub fn run(id: &SessionId, first_seq: u64, count: u64) -> Run {
+pub(crate) fn run(id: &SessionId, first_seq: u64, count: u64) -> Run {
     let mut bytes = Vec::new();
     (first_seq..first_seq + count).for_each(|seq| render(id, seq, format!("line {seq}"), &mut bytes));
     Run { first_seq, count, bytes: bytes.into() }
 }
 
 /// A run of one event of about `size` bytes that don't compress away.
-pub fn sized_run(id: &SessionId, seq: u64, size: usize) -> Run {
+pub(crate) fn sized_run(id: &SessionId, seq: u64, size: usize) -> Run {
     let mut state = seq;
     let text = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -109,7 +109,7 @@ pub fn sized_run(id: &SessionId, seq: u64, size: usize) -> Run {
 }
 
 /// All files of a store but its lock, with their contents.
-pub fn hash(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn hash(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for path in files(dir) {
         if path.file_name().is_some_and(|n| n != "lock") {
@@ -120,7 +120,7 @@ pub fn hash(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// All files below a directory, sorted.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -131,7 +131,7 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Copies a directory.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
