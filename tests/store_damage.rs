@@ -61,13 +61,18 @@ enum Outcome {
     Right,
 }
 
+/// The paths of the files of `a` that `b` does not have, or has with other contents.
+fn without<'a>(a: &'a [(PathBuf, Vec<u8>)], b: &[(PathBuf, Vec<u8>)]) -> Vec<&'a Path> {
+    a.iter().filter(|file| !b.contains(file)).map(|(path, _)| path.as_path()).collect()
+}
+
 fn try_damaged(dir: &Path, ids: &[SessionId], right: &str, what: &str) -> Outcome {
     let before = hash(dir);
     match Store::open(dir, Options::default()) {
         Err(StoreError::Locked { .. } | StoreError::Closed | StoreError::Failed { .. }) => panic!("{what}"),
         Err(_) => {
             let after = hash(dir);
-            let changed: Vec<&PathBuf> = before.iter().zip(&after).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
+            let changed = (without(&before, &after), without(&after, &before));
             assert!(before == after, "{what}: refused, but these were changed: {changed:?}");
             Outcome::Refused
         }

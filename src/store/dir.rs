@@ -191,7 +191,7 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies a directory of plain files.
+/// Copies a directory of plain files; those in a `tables` directory, which are never written again, are linked.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
     DirBuilder::new().mode(0o700).create(to).map_err(|e| StoreError::io(to, &e))?;
     for entry in fs::read_dir(from).map_err(|e| StoreError::io(from, &e))? {
@@ -199,6 +199,8 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             copy_tree(&source, &target)?;
+        } else if from.ends_with("tables") {
+            fs::hard_link(&source, &target).map_err(|e| StoreError::io(&source, &e))?;
         } else {
             fs::copy(&source, &target).map_err(|e| StoreError::io(&source, &e))?;
         }

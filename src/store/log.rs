@@ -1,10 +1,13 @@
 //! The log in fjall: what happened, written all the time, everything of one commit in one batch.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Options, StoreError, key, value, witness::Commits};
+use super::{Options, StoreError, dir, key, value, witness::Commits};
 use crate::domain::SessionId;
 
 /// A part of the log; the number is its place in `NAMES`.
@@ -181,4 +184,21 @@ fn why(e: &fjall::Error) -> String {
         fjall::Error::Poisoned => "an earlier write or sync failed".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+/// The last commit in the log at `from`, read from a copy at `scratch`: fjall tidies up when it opens, and what is
+/// refused must stay as it was. `torn` names a journal and where it ends. Removes the copy.
+pub(super) fn rehearse(
+    from: &Path,
+    scratch: &Path,
+    torn: Option<(&OsStr, u64)>,
+    options: &Options,
+) -> Result<Commits, StoreError> {
+    dir::remove(scratch)?;
+    let result = dir::copy_tree(from, scratch)
+        .and_then(|()| torn.map_or(Ok(()), |(journal, end)| dir::truncate(&scratch.join(journal), end)))
+        .and_then(|()| super::guarded(from, || Log::open(scratch, options, false)?.commits()))
+        .map_err(|e| e.at(from));
+    dir::remove(scratch)?;
+    result
 }
