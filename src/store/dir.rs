@@ -191,12 +191,16 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies a directory of plain files; those in a `tables` directory, which are never written again, are linked.
+/// Copies a directory of plain files for a rehearsal: those in a `tables` directory, which are never written again, are
+/// linked, and journals are left out.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
     DirBuilder::new().mode(0o700).create(to).map_err(|e| StoreError::io(to, &e))?;
     for entry in fs::read_dir(from).map_err(|e| StoreError::io(from, &e))? {
         let entry = entry.map_err(|e| StoreError::io(from, &e))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.extension().is_some_and(|e| e == "jnl") {
+            continue;
+        }
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             copy_tree(&source, &target)?;
         } else if from.ends_with("tables") {

@@ -82,11 +82,8 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
 /// Opens the log, which must reach commit `least`. A torn last write is cut off first: fjall would cut off most, but
 /// stumbles over one of which only the middle is missing. When the log is refused all the same, it is put back.
 fn open_log(layout: &Layout, options: &Options, least: u64, journals: &Journals) -> Result<(Log, Commits), StoreError> {
-    if journals.last.is_none() && least > 0 {
-        // Journals without a commit: only the tables can tell the last one.
-        let torn = journals.torn.as_ref().and_then(|torn| Some((torn.path.file_name()?, torn.offset)));
-        reaches(layout, log::rehearse(&layout.log, &layout.check, torn, options)?, least)?;
-    }
+    let tables = log::rehearse(&layout.log, &layout.check, options)?;
+    reaches(layout, journals.last.unwrap_or(tables), least)?;
     if let Some(torn) = &journals.torn {
         dir::truncate(&torn.path, torn.offset)?;
     }
