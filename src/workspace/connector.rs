@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    tether::client::{ByteStream, Connect, ConnectError},
+    tether::client::{Connect, ConnectError, Stream},
 };
 
 /// How long a started tether may take until it listens.
@@ -38,7 +38,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    async fn open(&self) -> Result<Box<dyn ByteStream>, ConnectError> {
+    async fn open(&self) -> Result<Box<dyn Stream>, ConnectError> {
         if self.shared.sockets.used() {
             match self.open_socket().await {
                 Ok(stream) => return Ok(stream),
@@ -56,7 +56,7 @@ impl Connector {
         }
     }
 
-    async fn open_socket(&self) -> Result<Box<dyn ByteStream>, String> {
+    async fn open_socket(&self) -> Result<Box<dyn Stream>, String> {
         let just_started = Instant::now() < self.listening_by;
         loop {
             match host_socket::connect(&self.host_dir).await {
@@ -88,7 +88,7 @@ impl Connector {
 }
 
 impl Connect for Connector {
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn ByteStream>, ConnectError>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, ConnectError>> {
         Box::pin(async {
             tokio::select! {
                 biased;
