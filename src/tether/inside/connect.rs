@@ -1,0 +1,55 @@
+//! `connect`: what `docker exec` runs; carries its stdin and stdout to and from tether's socket.
+
+use std::{
+    fs::File,
+    io,
+    net::Shutdown,
+    os::{fd::AsFd, unix::net::UnixStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the serving tether may take to open its socket.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &[String]) -> Result<(), String> {
+    let [flag, path] = args else { return Err("connect takes `--socket PATH`".to_owned()) };
+    if flag != "--socket" {
+        return Err(format!("connect does not know `{flag}`; it takes `--socket PATH`"));
+    }
+    let socket = wait_for(path)?;
+    carry(socket).map_err(|e| format!("the connection to tether broke: {e}"))
+}
+
+fn wait_for(path: &str) -> Result<UnixStream, String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(socket) => return Ok(socket),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                if Instant::now() >= until {
+                    return Err(format!("no tether serves at {path}: {e}"));
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) => return Err(format!("can't connect to {path}: {e}")),
+        }
+    }
+}
+
+/// Ends when either side ends: a connection of which half is gone is of no use.
+fn carry(socket: UnixStream) -> io::Result<()> {
+    // Files of their own: std's stdout would hold back what does not end with a line feed.
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut to_tether = socket.try_clone()?;
+    let mut from_tether = socket;
+    thread::spawn(move || {
+        let _ = io::copy(&mut input, &mut to_tether);
+        let _ = to_tether.shutdown(Shutdown::Both);
+    });
+    match io::copy(&mut from_tether, &mut output) {
+        Err(e) if !matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Err(e),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,97 @@
+//! `launch`: becomes the agent; drops everything that an agent must not have on the way.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::{fs::FileExt as _, net::UnixStream, process::CommandExt as _},
+    process::{Command, ExitCode},
+};
+
+use rustix::{
+    fs::Mode,
+    io::fcntl_dupfd_cloexec,
+    process::{getuid, ioctl_tiocsctty, setsid, umask},
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin},
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities, set_no_new_privs,
+    },
+};
+
+use super::handoff::Handoff;
+use crate::tether::messages::Start;
+
+/// Where programs are looked for when the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// When memory runs out, an agent goes before tether: with tether, the container would go.
+const OOM_SCORE: &str = "300";
+
+/// Runs the program that comes over stdin; returns only when that failed. The reason goes back over stdin: a socket,
+/// whose end tells the keeper that the program runs.
+pub(crate) fn launch() -> ExitCode {
+    let Ok(report) = fcntl_dupfd_cloexec(stdin(), 3) else { return ExitCode::from(127) };
+    let mut report = UnixStream::from(report);
+    let Err(why) = become_agent(&report);
+    let _ = report.write_all(why.as_bytes());
+    ExitCode::from(127)
+}
+
+enum Never {}
+
+fn become_agent(socket: &UnixStream) -> Result<Never, String> {
+    let handoff = Handoff::receive(socket).map_err(|e| format!("can't take over the descriptors: {e}"))?;
+    let start = read_spec(&File::from(handoff.spec)).map_err(|e| format!("can't read what to start: {e}"))?;
+    let step = |what: &'static str| move |e: rustix::io::Errno| format!("can't {what}: {e}");
+    setsid().map_err(step("begin a session"))?;
+    if start.pty.is_some() {
+        ioctl_tiocsctty(&handoff.stdin).map_err(step("take the terminal"))?;
+    }
+    dup2_stdin(&handoff.stdin).map_err(step("set stdin"))?;
+    dup2_stdout(&handoff.stdout).map_err(step("set stdout"))?;
+    dup2_stderr(&handoff.stderr).map_err(step("set stderr"))?;
+    umask(Mode::from_raw_mode(0o022));
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    drop_privileges().map_err(step("drop privileges"))?;
+    Err(execute(&start))
+}
+
+fn read_spec(file: &File) -> io::Result<Start> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// What is left after this goes with the change of user; with `no_new_privs`, nothing of it comes back.
+fn drop_privileges() -> rustix::io::Result<()> {
+    set_no_new_privs(true)?;
+    clear_ambient_capability_set()?;
+    let had = capabilities(None)?;
+    if had.effective.contains(CapabilitySet::SETPCAP) {
+        // A container's tether has no SETPCAP: there, the engine's small bounding set stands, of no use to anybody.
+        for capability in CapabilitySet::all().iter() {
+            match remove_capability_from_bounding_set(capability) {
+                Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..had })
+}
+
+/// Returns why the program does not run.
+fn execute(start: &Start) -> String {
+    let [program, args @ ..] = start.argv.as_slice() else { return "no program".to_owned() };
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", DEFAULT_PATH).envs(start.env.iter().map(|(k, v)| (k, v)));
+    command.current_dir(&start.cwd);
+    if getuid().is_root() {
+        command.uid(start.uid).gid(start.gid);
+    }
+    let error = command.exec();
+    // exec has changed the user before it failed, so this looks with the user's eyes.
+    match std::env::set_current_dir(&start.cwd) {
+        Err(e) => format!("can't change to the directory `{}`: {e}", start.cwd),
+        Ok(()) => format!("can't run `{program}`: {error}"),
+    }
+}
