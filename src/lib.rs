@@ -4,6 +4,16 @@
 #[cfg(feature = "daemon")]
 pub mod agent;
 #[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(any(feature = "inside", test))]
+pub mod demo;
+#[cfg(feature = "daemon")]
 pub mod domain;
 #[cfg(feature = "daemon")]
 pub mod embedded;

@@ -1,3 +1,5 @@
 //! Parses the command line and dispatches.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    wharf::cli::main()
+}

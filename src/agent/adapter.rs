@@ -20,7 +20,8 @@ pub struct StartOptions {
     pub mcp_servers: Vec<Value>,
     /// The agent's own session id to take up again; `None` starts a new conversation.
     pub resume: Option<String>,
-    /// A UUID for a new conversation, for agents that let the caller choose the id.
+    /// A UUID of this start alone, never used before, when resuming too: the id of a new conversation for agents that
+    /// let the caller choose it, and what the ids of prompts are made from.
     pub fresh_id: String,
 }
 

@@ -1,3 +1,10 @@
 //! The agents: what wharf knows of each, and the adapters that speak their protocols; pure, no I/O.
 
+mod acp;
 pub mod adapter;
+mod catalogue;
+mod claude;
+pub mod lines;
+mod outputs;
+
+pub use catalogue::{AgentConfig, AgentEntry, Catalogue, CatalogueError, Protocol, RestoreError};

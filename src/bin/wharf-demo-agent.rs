@@ -1,3 +1,5 @@
 //! The demo agent: an ACP agent that needs no key and no network.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    wharf::demo::run()
+}

@@ -15,7 +15,8 @@ pub use page::Page;
 pub use permission::{PermissionOption, PermissionOptionKind, PermissionRecord, PermissionState};
 pub use prompt::{PromptRecord, PromptState, TurnError, WhenBusy};
 pub use session::{
-    Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, TurnProgress,
+    Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, TurnOutcome,
+    TurnProgress,
 };
 pub use time::Timestamp;
 pub use workspace::{Network, Repo, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus};

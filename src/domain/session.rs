@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{PromptNumber, SessionId, SessionKey, Timestamp, TurnError, WorkspaceId};
+use super::{PromptNumber, PromptState, SessionId, SessionKey, Timestamp, TurnError, WorkspaceId};
 
 /// Free labels: at most 32, keys and values at most 256 bytes (checked where they come in).
 pub type Labels = BTreeMap<String, String>;
@@ -115,7 +115,7 @@ pub struct ProcessProgress {
 }
 
 /// The turn that runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnProgress {
     /// Its prompt.
     pub prompt: PromptNumber,
@@ -123,6 +123,21 @@ pub struct TurnProgress {
     pub input: Option<u64>,
     /// Whether it is being cancelled.
     pub cancelling: bool,
+    /// How the agent ended it, while what was born in it is still being ended.
+    pub outcome: Option<TurnOutcome>,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnOutcome {
+    /// The prompt's final state.
+    pub status: PromptState,
+    /// ACP's stop reason; `None` where the agent gave none.
+    pub stop_reason: Option<String>,
+    /// What the agent reported of its use.
+    pub usage: Option<serde_json::Value>,
+    /// Why it failed, or why its end is unknown.
+    pub error: Option<TurnError>,
 }
 
 /// How far a session has come: everything that moves together with its log, in one log batch.
@@ -146,6 +161,8 @@ pub struct Progress {
     pub last_prompt: PromptNumber,
     /// Pending prompts, oldest first.
     pub queue: Vec<PromptNumber>,
+    /// How often the prompt that runs or runs next was handed to a process that died before taking it.
+    pub attempts: u32,
     /// Turns that ended.
     pub turns: u64,
     /// The agent's own session id, once resumable; the registry's copy is brought up to this at open.
@@ -172,6 +189,7 @@ impl Progress {
             turn: None,
             last_prompt: 0,
             queue: Vec::new(),
+            attempts: 0,
             turns: 0,
             agent_session_id: None,
             closed: None,

@@ -114,6 +114,17 @@ pub enum SessionError {
     /// The store could not serve.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was asked for goes on, but takes longer than a call may wait.
+    #[error("{what} takes longer than {seconds} s: it goes on; watch the session's events")]
+    Timeout {
+        /// What takes long.
+        what: &'static str,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The session's actor went to rest while the call was on its way; the manager asks again, and no client sees this.
+    #[error("the session is resting: try again")]
+    Resting,
     /// The daemon is stopping.
     #[error("the daemon is stopping: try again when it is back")]
     Stopping,

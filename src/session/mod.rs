@@ -1,9 +1,16 @@
 //! Sessions: the state machine, its actor, the queue, the log and its subscribers, and the manager over all of them.
 
+mod actor;
+mod content;
 mod error;
+mod log;
 mod manager;
+mod shared;
+mod state;
 mod view;
 
 pub use error::SessionError;
-pub use manager::{Accepted, Cancelled, Created, EventPage, Sessions, Subscription};
+pub use log::Subscription;
+pub use manager::{Accepted, Cancelled, Created, EventPage, Sessions};
+pub use shared::{EnvLookup, Timeouts};
 pub use view::{NewPrompt, NewSession, PermissionAnswer, SessionChanges, SessionFilter, SessionView, WorkspaceChoice};

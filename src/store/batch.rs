@@ -1,5 +1,7 @@
 //! What is to be written together: all of it or nothing.
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -86,139 +88,110 @@ impl Batch {
 
     /// Makes or changes a workspace. Its name must be free.
     pub fn put_workspace(&mut self, record: WorkspaceRecord) -> &mut Self {
-        let name = record.name.clone().unwrap_or_default();
-        self.registry(
-            || format!("the record of workspace {}", record.id),
-            &record,
-            &[&name],
-            |value| Op::PutWorkspace { record: Box::new(record.clone()), value },
-        )
+        let name = record.name.as_deref().unwrap_or_default();
+        let what = || format!("the record of workspace {}", record.id);
+        let value = self.encode(what, &record, &[name], REGISTRY_LIMIT);
+        self.push(value.map(|value| Op::PutWorkspace { record: Box::new(record), value }))
     }
 
     /// Deletes a workspace's record; one that is not there is no error. Its sessions are not touched.
     pub fn delete_workspace(&mut self, id: WorkspaceId) -> &mut Self {
-        self.ops.push(Op::DeleteWorkspace { id });
-        self
+        self.push(Some(Op::DeleteWorkspace { id }))
     }
 
     /// Makes or changes a session. Its key must be free.
     pub fn put_session(&mut self, record: SessionRecord) -> &mut Self {
-        let agent_session_id = record.agent_session_id.clone().unwrap_or_default();
-        let task = record.task_id.clone().unwrap_or_default();
-        self.registry(
-            || format!("the record of session {}", record.id),
-            &record,
-            &[&agent_session_id, &task],
-            |value| Op::PutSession { record: Box::new(record.clone()), value },
-        )
+        let parts = [record.agent_session_id.as_deref(), record.task_id.as_deref()].map(Option::unwrap_or_default);
+        let value = self.encode(|| format!("the record of session {}", record.id), &record, &parts, REGISTRY_LIMIT);
+        self.push(value.map(|value| Op::PutSession { record: Box::new(record), value }))
     }
 
     /// Deletes a session with all its log; one that is not there is no error.
     pub fn delete_session(&mut self, id: SessionId) -> &mut Self {
-        self.ops.push(Op::DeleteSession { id });
-        self
+        self.push(Some(Op::DeleteSession { id }))
     }
 
     /// Makes or changes a token.
     pub fn put_token(&mut self, record: TokenRecord) -> &mut Self {
-        let name = record.name.clone();
-        self.registry(
-            || format!("token `{}`", record.name),
-            &record,
-            &[&name],
-            |value| Op::PutToken { name: record.name.clone(), value },
-        )
+        let value = self.encode(|| format!("token `{}`", record.name), &record, &[&record.name], REGISTRY_LIMIT);
+        self.push(value.map(|value| Op::PutToken { name: record.name, value }))
     }
 
     /// Deletes a token; one that is not there is no error.
     pub fn delete_token(&mut self, name: impl Into<String>) -> &mut Self {
-        self.ops.push(Op::DeleteToken { name: name.into() });
-        self
+        self.push(Some(Op::DeleteToken { name: name.into() }))
     }
 
     /// Sets a free entry of the registry.
     pub fn put_meta(&mut self, key: impl Into<String>, bytes: impl AsRef<[u8]>) -> &mut Self {
         let key = key.into();
         let value = [&[value::VERSION], bytes.as_ref()].concat();
-        let what = || format!("meta `{key}`");
-        let checked = value::check_size(what, value.len(), REGISTRY_LIMIT)
-            .and_then(|()| value::check_size(what, key.len(), key::PART_LIMIT));
-        self.push(checked, value.len(), Op::PutMeta { key: key.clone(), value })
+        let value = self.check_sizes(|| format!("meta `{key}`"), value, &[&key], REGISTRY_LIMIT);
+        self.push(value.map(|value| Op::PutMeta { key, value }))
     }
 
     /// Appends a run to a session's log. It must begin right after the log's last event: after the last run, or, where
     /// there is none, after `last_seq` of the session's progress (0 without one).
-    pub fn append(&mut self, id: SessionId, run: &Run) -> &mut Self {
+    pub fn append(&mut self, id: SessionId, run: impl Borrow<Run>) -> &mut Self {
+        let run = run.borrow();
         let last_seq = run.count.checked_sub(1).and_then(|more| run.first_seq.checked_add(more));
-        let checked = match last_seq {
-            Some(_) if run.first_seq > 0 && !run.bytes.is_empty() => {
-                value::check_size(|| format!("a run of session {id}"), run.bytes.len(), LOG_LIMIT)
+        let what = || format!("a run of session {id}");
+        let op = match last_seq {
+            Some(last_seq) if run.first_seq > 0 && last_seq < u64::MAX && !run.bytes.is_empty() => self
+                .check_sizes(what, value::encode_run(run), &[], LOG_LIMIT)
+                .map(|value| Op::Append { id, first_seq: run.first_seq, last_seq, value }),
+            _ => {
+                let why = "it is empty or its numbers can't be".to_owned();
+                self.error.get_or_insert(StoreError::Invalid { what: what(), why });
+                None
             }
-            _ => Err(StoreError::Invalid {
-                what: format!("a run of session {id}"),
-                why: "it is empty or its numbers can't be".to_owned(),
-            }),
         };
-        let value = if checked.is_ok() { value::encode_run(run) } else { Vec::new() };
-        let size = value.len();
-        let op = Op::Append { id, first_seq: run.first_seq, last_seq: last_seq.unwrap_or(0), value };
-        self.push(checked, size, op)
+        self.push(op)
     }
 
     /// Sets how far a session has come.
-    pub fn put_progress(&mut self, id: SessionId, progress: &Progress) -> &mut Self {
-        let last_seq = progress.last_seq;
-        self.log(
-            || format!("the progress of session {id}"),
-            progress,
-            "",
-            |value| Op::PutProgress { id: id.clone(), last_seq, value },
-        )
+    pub fn put_progress(&mut self, id: SessionId, progress: impl Borrow<Progress>) -> &mut Self {
+        let progress = progress.borrow();
+        let value = self.encode(|| format!("the progress of session {id}"), progress, &[], LOG_LIMIT);
+        self.push(value.map(|value| Op::PutProgress { id, last_seq: progress.last_seq, value }))
     }
 
     /// Makes or changes a prompt.
-    pub fn put_prompt(&mut self, id: SessionId, record: &PromptRecord) -> &mut Self {
-        let n = record.id;
-        self.log(
-            || format!("prompt {n} of session {id}"),
-            record,
-            "",
-            |value| Op::PutPrompt { id: id.clone(), n, value },
-        )
+    pub fn put_prompt(&mut self, id: SessionId, record: impl Borrow<PromptRecord>) -> &mut Self {
+        let record = record.borrow();
+        let value = self.encode(|| format!("prompt {} of session {id}", record.id), record, &[], LOG_LIMIT);
+        self.push(value.map(|value| Op::PutPrompt { id, n: record.id, value }))
     }
 
     /// Makes or changes a permission request.
-    pub fn put_permission(&mut self, id: SessionId, record: &PermissionRecord) -> &mut Self {
-        let permission = record.id.clone();
-        self.log(
-            || format!("a permission request of session {id}"),
-            record,
-            &permission,
-            |value| Op::PutPermission { id: id.clone(), permission: permission.clone(), value },
-        )
+    pub fn put_permission(&mut self, id: SessionId, record: impl Borrow<PermissionRecord>) -> &mut Self {
+        let record = record.borrow();
+        let what = || format!("a permission request of session {id}");
+        let value = self.encode(what, record, &[&record.id], LOG_LIMIT);
+        self.push(value.map(|value| Op::PutPermission { id, permission: record.id.clone(), value }))
     }
 
     /// Deletes a permission request; one that is not there is no error.
     pub fn delete_permission(&mut self, id: SessionId, permission: impl Into<String>) -> &mut Self {
-        self.ops.push(Op::DeletePermission { id, permission: permission.into() });
-        self
+        self.push(Some(Op::DeletePermission { id, permission: permission.into() }))
     }
 
     /// Keeps which prompt an `Idempotency-Key` stands for.
-    pub fn put_idempotency(&mut self, id: SessionId, key: impl Into<String>, record: &IdempotencyRecord) -> &mut Self {
+    pub fn put_idempotency(
+        &mut self,
+        id: SessionId,
+        key: impl Into<String>,
+        record: impl Borrow<IdempotencyRecord>,
+    ) -> &mut Self {
         let key = key.into();
-        self.log(
-            || format!("an Idempotency-Key of session {id}"),
-            record,
-            &key,
-            |value| Op::PutIdempotency { id: id.clone(), key: key.clone(), value },
-        )
+        let what = || format!("an Idempotency-Key of session {id}");
+        let value = self.encode(what, record.borrow(), &[&key], LOG_LIMIT);
+        self.push(value.map(|value| Op::PutIdempotency { id, key, value }))
     }
 
     /// Deletes all events of a session. Its sequence goes on after `last_seq` of its progress.
     pub fn delete_events_of(&mut self, id: SessionId) -> &mut Self {
-        self.ops.push(Op::DeleteEvents { id });
-        self
+        self.push(Some(Op::DeleteEvents { id }))
     }
 
     /// The first error of a call.
@@ -226,63 +199,47 @@ impl Batch {
         self.error.clone().map_or(Ok(()), Err)
     }
 
-    fn registry<T: Serialize>(
-        &mut self,
-        what: impl Fn() -> String,
-        record: &T,
-        parts: &[&str],
-        op: impl Fn(Vec<u8>) -> Op,
-    ) -> &mut Self {
-        self.encoded(what, record, parts, REGISTRY_LIMIT, op)
-    }
-
-    fn log<T: Serialize>(
-        &mut self,
-        what: impl Fn() -> String,
-        record: &T,
-        part: &str,
-        op: impl Fn(Vec<u8>) -> Op,
-    ) -> &mut Self {
-        self.encoded(what, record, &[part], LOG_LIMIT, op)
-    }
-
-    fn encoded<T: Serialize>(
+    /// The encoded record, if it and the `parts` of its keys are within their limits.
+    fn encode<T: Serialize>(
         &mut self,
         what: impl Fn() -> String,
         record: &T,
         parts: &[&str],
         limit: usize,
-        op: impl Fn(Vec<u8>) -> Op,
-    ) -> &mut Self {
-        let checked = value::encode(&what(), record).and_then(|value| {
-            value::check_size(&what, value.len(), limit)?;
-            parts.iter().try_for_each(|part| {
-                value::check_size(|| format!("a name in {}", what()), part.len(), key::PART_LIMIT)
-            })?;
-            Ok(value)
-        });
-        match checked {
-            Ok(value) => {
-                let size = value.len();
-                self.push(Ok(()), size, op(value))
-            }
+    ) -> Option<Vec<u8>> {
+        match value::encode(&what, record) {
+            Ok(value) => self.check_sizes(what, value, parts, limit),
             Err(e) => {
                 self.error.get_or_insert(e);
-                self
+                None
             }
         }
     }
 
-    fn push(&mut self, checked: Result<(), StoreError>, size: usize, op: Op) -> &mut Self {
+    fn check_sizes(
+        &mut self,
+        what: impl Fn() -> String,
+        value: Vec<u8>,
+        parts: &[&str],
+        limit: usize,
+    ) -> Option<Vec<u8>> {
+        let name = || format!("a name in {}", what());
+        let checked = value::check_size(&what, value.len(), limit)
+            .and_then(|()| parts.iter().try_for_each(|part| value::check_size(name, part.len(), key::PART_LIMIT)));
         match checked {
             Ok(()) => {
-                self.bytes += size;
-                self.ops.push(op);
+                self.bytes += value.len();
+                Some(value)
             }
             Err(e) => {
                 self.error.get_or_insert(e);
+                None
             }
         }
+    }
+
+    fn push(&mut self, op: Option<Op>) -> &mut Self {
+        self.ops.extend(op);
         self
     }
 }

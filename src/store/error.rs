@@ -113,7 +113,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn unreadable(path: impl Into<PathBuf>, why: impl ToString) -> Self {
+    pub(super) fn unreadable(path: impl Into<PathBuf>, why: impl std::fmt::Display) -> Self {
         Self::Unreadable { path: path.into(), why: why.to_string() }
     }
 
@@ -121,7 +121,7 @@ impl StoreError {
         Self::Io { path: path.into(), why: why.to_string() }
     }
 
-    pub(super) fn failed(why: impl ToString) -> Self {
+    pub(super) fn failed(why: impl std::fmt::Display) -> Self {
         Self::Failed { why: why.to_string() }
     }
 

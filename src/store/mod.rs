@@ -23,6 +23,7 @@ mod plan;
 mod queue;
 mod read;
 mod registry;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod value;

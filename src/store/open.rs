@@ -12,7 +12,7 @@ use super::{
     plan::{Outcome, Planner, Tails},
     queue::Queue,
     registry::{self, Registry, Tree},
-    value,
+    tables, value,
     witness::{Commits, Witness},
     writer::Writer,
 };
@@ -53,6 +53,7 @@ fn make(layout: &Layout, options: &Options) -> Result<Opened, StoreError> {
 /// Everything that can be found wrong is found before the parts are opened, because their own opening writes.
 fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<Opened, StoreError> {
     let witness = Witness::read(&layout.witness);
+    tables::check(&layout.log)?;
     let journals = journal::check(&layout.log, witness)?;
     let seal = registry::rehearse(&layout.registry, &layout.check, options)?;
     let known =

@@ -138,7 +138,11 @@ impl Draft<'_, '_> {
                 let session = self.known(id)?;
                 self.log(Part::Idempotency, [&session, key.as_bytes()].concat(), Some(value))
             }
-            Op::DeleteEvents { id } => self.delete_events(&key::session_or_refuse(id)?),
+            Op::DeleteEvents { id } => match self.known(id) {
+                Ok(session) => self.delete_events(&session),
+                Err(StoreError::UnknownSession { .. }) => Ok(()),
+                Err(e) => Err(e),
+            },
         }
     }
 

@@ -101,6 +101,9 @@ fn hash(tree: Tree, key: &[u8], value: &[u8]) -> u64 {
     hasher.digest()
 }
 
+/// Entries as they were when they were last durable.
+type Hidden = BTreeMap<(Tree, Vec<u8>), Option<IVec>>;
+
 /// The registry, shared between the writer and the readers.
 pub(super) struct Registry {
     path: PathBuf,
@@ -109,7 +112,7 @@ pub(super) struct Registry {
     /// sled's own file, for the sync that sled leaves out.
     file: File,
     /// What readers are to see instead of entries that are changed but not yet durable.
-    hidden: RwLock<BTreeMap<(Tree, Vec<u8>), Option<IVec>>>,
+    hidden: RwLock<Hidden>,
     #[cfg(test)]
     pub(super) faults: std::sync::Arc<super::faults::Faults>,
 }

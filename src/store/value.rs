@@ -19,11 +19,11 @@ pub(super) const REGISTRY_LIMIT: usize = 16 * 1024;
 pub(super) const LOG_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Encodes a record.
-pub(super) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode<T: Serialize>(what: impl Fn() -> String, value: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = vec![VERSION];
     match serde_json::to_writer(&mut bytes, value) {
         Ok(()) => Ok(bytes),
-        Err(e) => Err(StoreError::Invalid { what: what.to_owned(), why: e.to_string() }),
+        Err(e) => Err(StoreError::Invalid { what: what(), why: e.to_string() }),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Defaults<'a> {
     pub(super) memory: u64,
     /// Processes and threads.
     pub(super) pids: u32,
+    /// Cores; `None`: all of them.
+    pub(super) cpus: Option<f64>,
 }
 
 /// The container of a workspace; `host_dir`: with the host socket's directory mounted.
@@ -58,7 +60,7 @@ pub(super) fn spec(
             ("/run".to_owned(), "rw,noexec,nosuid,nodev,mode=755".to_owned()),
         ],
         network: record.spec.network.clone(),
-        cpus: record.spec.cpus,
+        cpus: record.spec.cpus.or(defaults.cpus),
         memory: Some(record.spec.memory.unwrap_or(defaults.memory)),
         pids: Some(record.spec.pids.unwrap_or(defaults.pids)),
         // To start agents as their user, to end and to own what is theirs; agents themselves get none.
@@ -115,7 +117,7 @@ mod tests {
             created: Timestamp::now(),
             deleting: false,
         };
-        let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100 };
+        let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100, cpus: None };
         let made = spec(&record, &InstanceId::new(), &defaults, &TetherVolume::new(b"program"), Some(Path::new("/d")));
         let shown = format!("{made:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("TOKEN"), "{shown}");

@@ -64,6 +64,17 @@ pub enum WorkspaceError {
     Store(#[from] StoreError),
 }
 
+/// What to do where the engine does not have an image.
+#[must_use]
+pub fn image_hint(image: &str) -> String {
+    match image {
+        "wharf/demo:latest" => "`make image-demo` builds it".to_owned(),
+        "wharf/workspace:latest" => "`make image-workspace` builds it".to_owned(),
+        _ if image.starts_with("wharf/") => "`make images` builds it".to_owned(),
+        _ => format!("`docker pull {image}` fetches it"),
+    }
+}
+
 impl From<EngineError> for WorkspaceError {
     fn from(error: EngineError) -> Self {
         match error {
@@ -78,11 +89,7 @@ impl From<EngineError> for WorkspaceError {
 impl WorkspaceError {
     /// Names the command that makes the image.
     pub(super) fn image_missing(image: String) -> Self {
-        let hint = if image.starts_with("wharf/") {
-            "`make images` builds it".to_owned()
-        } else {
-            format!("`docker pull {image}` fetches it")
-        };
+        let hint = image_hint(&image);
         Self::ImageMissing { image, hint }
     }
 

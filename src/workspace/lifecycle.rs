@@ -239,7 +239,7 @@ pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> 
     for volume in [volumes.work, volumes.home, volumes.tether] {
         engine.remove_volume(&volume).await?;
     }
-    on_disk(shared.host_dir(&id), |dir| host_socket::remove(dir)).await?;
+    on_disk(shared.host_dir(&id), host_socket::remove).await?;
     let mut batch = Batch::new();
     batch.delete_workspace(id);
     shared.store.commit(batch).await?;

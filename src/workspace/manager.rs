@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 use super::{
     EngineState, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState,
     actor::{Command, Reply},
-    orphans,
+    names, orphans,
     shared::Shared,
     spec, watcher,
 };
 use crate::{
     domain::{Network, Page, SessionId, Timestamp, WorkspaceId, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus},
-    engine::{ContainerState, Engine, LABEL_INSTANCE, LABEL_WORKSPACE},
+    engine::{ContainerState, Engine, EngineError, LABEL_INSTANCE, LABEL_WORKSPACE},
     store::{Batch, Store, StoreError},
     tether::client::TetherClient,
 };
@@ -263,6 +263,18 @@ impl Workspaces {
             }
         }
         Ok(known)
+    }
+
+    /// Whether its container runs, by the engine's word.
+    ///
+    /// # Errors
+    /// `EngineUnreachable`, …
+    pub async fn is_running(&self, id: &WorkspaceId) -> Result<bool, WorkspaceError> {
+        match self.shared.engine.inspect_container(&names::container(id)).await {
+            Ok(container) => Ok(matches!(container.state, ContainerState::Running | ContainerState::Paused)),
+            Err(EngineError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What happens to its container. The last value is `Absent` when the workspace is deleted.

@@ -21,7 +21,7 @@ mod spec;
 mod tether_volume;
 mod watcher;
 
-pub use error::WorkspaceError;
+pub use error::{WorkspaceError, image_hint};
 pub use manager::{NewWorkspace, WorkspaceView, Workspaces};
 pub use orphans::{Orphan, OrphanKind};
 pub use shared::{EngineState, Transport, WorkspaceConfig, WorkspaceState};

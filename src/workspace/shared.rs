@@ -52,6 +52,8 @@ pub struct WorkspaceConfig {
     pub memory: u64,
     /// Processes and threads where the spec says nothing.
     pub pids: u32,
+    /// Cores where the spec says nothing; `None`: all of them.
+    pub cpus: Option<f64>,
     /// Seals the environment.
     pub sealer: Sealer,
 }
@@ -66,6 +68,7 @@ impl WorkspaceConfig {
             default_image: "wharf/workspace:latest".to_owned(),
             memory: 4 << 30,
             pids: 2048,
+            cpus: None,
             sealer,
         }
     }
@@ -190,7 +193,12 @@ impl Shared {
     }
 
     pub(super) fn defaults(&self) -> Defaults<'_> {
-        Defaults { image: &self.config.default_image, memory: self.config.memory, pids: self.config.pids }
+        Defaults {
+            image: &self.config.default_image,
+            memory: self.config.memory,
+            pids: self.config.pids,
+            cpus: self.config.cpus,
+        }
     }
 
     pub(super) fn host_dir(&self, id: &WorkspaceId) -> PathBuf {

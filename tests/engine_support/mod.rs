@@ -1,5 +1,5 @@
 //! An image of busybox alone, and a guard that removes all that a test made, also when the test panics.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,0 +1,69 @@
+# What to do with wharf, each as one word; `make` lists them.
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+DESTDIR ?=
+# The program that `make install` installs; it builds nothing, so that `sudo make install` needs no Rust.
+BINARY ?= target/release/wharf
+INSTALL ?= install
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop test build bench images image-demo image-workspace install uninstall clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## start wharf and talk to an agent in its own container (Claude Code where ANTHROPIC_API_KEY is set)
+	@scripts/engine.sh scripts/run.sh
+
+stop: ## stop the daemon that `make run` started; agents at work go on in their containers
+	@scripts/stop.sh
+
+test: ## everything that has to hold: format, lints, docs, tests against a real engine
+	@scripts/engine.sh scripts/test.sh
+
+build: ## the release build
+	cargo build --release --locked
+
+bench: ## the measurements, beside the raw limits of this machine
+	@scripts/engine.sh scripts/images.sh demo
+	@scripts/engine.sh cargo bench --locked
+
+images: ## both images
+	@scripts/engine.sh scripts/images.sh demo workspace
+
+image-demo: ## wharf/demo: a shell and the demo agent
+	@scripts/engine.sh scripts/images.sh demo
+
+image-workspace: ## wharf/workspace: Debian, tools, coding agents
+	@scripts/engine.sh scripts/images.sh workspace
+
+install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
+	@test -x '$(BINARY)' || { echo "wharf: there is no $(BINARY) yet; first: make build" >&2; exit 1; }
+	$(INSTALL) -D -m 755 '$(BINARY)' '$(DESTDIR)$(BINDIR)/wharf'
+	$(INSTALL) -d '$(DESTDIR)$(UNITDIR)'
+	sed 's|/usr/local/bin/|$(BINDIR)/|g' systemd/wharf.service > '$(DESTDIR)$(UNITDIR)/wharf.service'
+	chmod 644 '$(DESTDIR)$(UNITDIR)/wharf.service'
+	$(INSTALL) -D -m 644 systemd/wharf.socket '$(DESTDIR)$(UNITDIR)/wharf.socket'
+	$(INSTALL) -D -m 644 systemd/wharf.sysusers '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf'
+	$(INSTALL) -D -m 644 systemd/wharf.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
+	$(INSTALL) -D -m 644 README.md '$(DESTDIR)$(DATADIR)/doc/wharf/README.md'
+	$(INSTALL) -D -m 644 ARCHITECTURE.md '$(DESTDIR)$(DATADIR)/doc/wharf/ARCHITECTURE.md'
+	$(INSTALL) -D -m 644 LICENSE '$(DESTDIR)$(DATADIR)/doc/wharf/LICENSE'
+	$(INSTALL) -d '$(DESTDIR)$(DATADIR)/wharf'
+	cp -R images '$(DESTDIR)$(DATADIR)/wharf/'
+	@test -n '$(DESTDIR)' || printf '%s\n' \
+	  'Installed. To run it as a service:' \
+	  '  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now wharf.socket wharf.service'
+
+uninstall: ## remove what `make install` installed; state and configuration stay
+	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' \
+	  '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf' '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
+	rm -rf '$(DESTDIR)$(DATADIR)/doc/wharf' '$(DESTDIR)$(DATADIR)/wharf'
+
+clean: ## remove what was built here; images and sessions stay
+	cargo clean

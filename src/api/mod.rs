@@ -1,0 +1,110 @@
+//! The HTTP API: routes, access, errors and streams over the managers; the only room that names axum.
+
+mod access;
+mod agents;
+mod body;
+mod events;
+mod extract;
+mod health;
+mod linger;
+mod listen;
+mod openapi;
+mod permissions;
+mod problem;
+mod prompts;
+mod serve;
+mod sessions;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod wait;
+mod workspaces;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use access::{Access, Auth, Transport};
+pub use agents::AgentInfo;
+pub use health::{Component, Health, Readiness};
+pub use listen::{ListenError, Listeners};
+pub use problem::{Problem, ProblemBody};
+pub use serve::serve;
+pub use wait::TurnResult;
+
+use crate::session::Sessions;
+use crate::workspace::Workspaces;
+
+/// A question that the composition root answers.
+pub type Ask<T> = Arc<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>;
+
+/// What the handlers need; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The workspaces.
+    pub workspaces: Workspaces,
+    /// The catalogue of agents, in its order.
+    pub agents: Ask<Vec<AgentInfo>>,
+    /// The state of each part that the daemon needs; bounded to 10 s by the caller.
+    pub ready: Ask<Vec<Component>>,
+    /// Ends streams and waits when the daemon stops.
+    pub stop: CancellationToken,
+}
+
+/// The router with everything around it: errors, tracing and access.
+pub fn router(state: ApiState, access: Access) -> Router {
+    let (routes, description) = documented().split_for_parts();
+    let document = openapi::document(description);
+    routes
+        .merge(openapi::route(document))
+        .with_state(state)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // The last one is the outermost.
+        .layer(from_fn_with_state(Arc::new(access), access::guard))
+        .layer(from_fn(problem::outer))
+        .layer(from_fn(trace::span))
+}
+
+fn documented() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::get, workspaces::delete))
+        .routes(routes!(workspaces::start))
+        .routes(routes!(workspaces::stop))
+        .routes(routes!(sessions::create, sessions::list))
+        .routes(routes!(sessions::get, sessions::change, sessions::close))
+        .routes(routes!(sessions::restore))
+        .routes(routes!(sessions::cancel))
+        .routes(routes!(prompts::create, prompts::list))
+        .routes(routes!(prompts::withdraw))
+        .routes(routes!(permissions::list))
+        .routes(routes!(permissions::answer))
+        .routes(routes!(events::read))
+        .routes(routes!(agents::list))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}
+
+async fn not_found(uri: axum::http::Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let detail = format!("there is no route `{path}`; /openapi.json lists them all");
+    std::future::ready(Problem::new(StatusCode::NOT_FOUND, "route_not_found", detail).with("looked_up", path))
+        .await
+        .into_response()
+}
+
+async fn method_not_allowed(method: axum::http::Method) -> Response {
+    let detail = format!("this route does not take {method}");
+    std::future::ready(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)).await.into_response()
+}

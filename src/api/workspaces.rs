@@ -1,0 +1,95 @@
+//! `/v1/workspaces`: make, list, read, delete, start and stop.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse as _, Response};
+
+use super::ApiState;
+use super::extract::{Id, JsonBody, Params};
+use super::problem::Problem;
+use crate::domain::Page;
+use crate::workspace::{NewWorkspace, WorkspaceView};
+
+/// Makes a workspace; its container is made when it is first needed.
+///
+/// With a `name` that is known: 200 and that workspace if its spec is equal, else 409 `name_taken`.
+#[utoipa::path(post, path = "/v1/workspaces", tag = "workspaces", request_body = NewWorkspace, responses(
+    (status = 201, description = "made", body = WorkspaceView,
+     headers(("location" = String, description = "its path"))),
+    (status = 200, description = "there was one with this name and an equal spec", body = WorkspaceView),
+    (status = 409, description = "`name_taken`, `workspace_deleting`"),
+))]
+pub(super) async fn create(
+    State(api): State<ApiState>,
+    query: Params,
+    JsonBody(new): JsonBody<NewWorkspace>,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let (workspace, made) = api.workspaces.create(new).await?;
+    if !made {
+        return Ok(Json(workspace).into_response());
+    }
+    let location = format!("/v1/workspaces/{}", workspace.id);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(workspace)).into_response())
+}
+
+/// All workspaces, newest first.
+#[utoipa::path(get, path = "/v1/workspaces", tag = "workspaces", params(
+    ("after" = Option<String>, Query, description = "`next` of the page before"),
+    ("limit" = Option<u16>, Query, description = "items at most; 100 by default", minimum = 1, maximum = 1000),
+), responses((status = 200, body = Page<WorkspaceView>)))]
+pub(super) async fn list(State(api): State<ApiState>, query: Params) -> Result<Json<Page<WorkspaceView>>, Problem> {
+    let query = query.only(&["after", "limit"])?;
+    Ok(Json(api.workspaces.list(query.text("after")?, query.limit()?).await?))
+}
+
+/// One workspace, by id or name.
+#[utoipa::path(get, path = "/v1/workspaces/{id}", tag = "workspaces",
+    params(("id" = String, Path, description = "id or name")),
+    responses((status = 200, body = WorkspaceView)))]
+pub(super) async fn get(
+    State(api): State<ApiState>,
+    Id(id): Id,
+    query: Params,
+) -> Result<Json<WorkspaceView>, Problem> {
+    query.only(&[])?;
+    Ok(Json(api.workspaces.get(&id).await?))
+}
+
+/// Deletes a workspace with its sessions, its container and its volumes: nothing of it is left.
+#[utoipa::path(delete, path = "/v1/workspaces/{id}", tag = "workspaces",
+    params(("id" = String, Path, description = "id or name")),
+    responses((status = 204, description = "deleted")))]
+pub(super) async fn delete(State(api): State<ApiState>, Id(id): Id, query: Params) -> Result<StatusCode, Problem> {
+    query.only(&[])?;
+    api.sessions.delete_workspace(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Starts its container, making it if need be; answers when it serves.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/start", tag = "workspaces",
+    params(("id" = String, Path, description = "id or name")),
+    responses((status = 200, body = WorkspaceView), (status = 409, description = "`image_missing`, `workspace_deleting`")))]
+pub(super) async fn start(
+    State(api): State<ApiState>,
+    Id(id): Id,
+    query: Params,
+) -> Result<Json<WorkspaceView>, Problem> {
+    query.only(&[])?;
+    Ok(Json(api.workspaces.start(&id).await?))
+}
+
+/// Stops its container; answers when nothing of it runs any more.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/stop", tag = "workspaces",
+    params(("id" = String, Path, description = "id or name")),
+    responses((status = 200, body = WorkspaceView), (status = 409, description = "`workspace_deleting`")))]
+pub(super) async fn stop(
+    State(api): State<ApiState>,
+    Id(id): Id,
+    query: Params,
+) -> Result<Json<WorkspaceView>, Problem> {
+    query.only(&[])?;
+    Ok(Json(api.workspaces.stop(&id).await?))
+}

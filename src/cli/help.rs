@@ -1,0 +1,53 @@
+//! The first page of help: commands in groups, and the exit codes.
+
+pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{after-help}\n\nOptions:\n{options}";
+
+pub(super) const COMMANDS: &str = "\
+Talk with an agent:
+  new         Make a session, and with a PROMPT run its first turn
+  send        Send a prompt and print the answer as it comes
+  chat        Talk in turns; permissions are asked for right there
+  cancel      End the running turn
+  approve     Answer what an agent asks permission for
+
+Look after sessions:
+  ls          List sessions
+  logs        Print a session's events, with -f as they come
+  restore     Wake a session
+  rm          Close a session, with --purge drop its log too
+
+Look after what they run in:
+  workspaces  List, create, show, start, stop and remove workspaces
+  agents      List the agents
+  doctor      Check the daemon and all that it needs
+  daemon      Run the daemon
+
+A SESSION is named by its id, its key (`app:name`, or `name`) or the agent's own session id.
+The token for TCP is read from WHARF_TOKEN, else from `<state-dir>/token`.
+`wharf COMMAND --help` tells more.
+
+Exit codes:
+  0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown   5 no daemon answers
+  6 not found   7 access refused   8 refused as things are (busy, closed, taken)   9 the daemon can't serve now
+  130 left running at Ctrl-C";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::super::Cli;
+
+    #[test]
+    fn every_command_is_on_the_page_and_the_page_fits_a_screen() {
+        let mut cli = Cli::command();
+        cli.clone().debug_assert();
+        let page = cli.render_help().to_string();
+        for command in cli.get_subcommands() {
+            let line = format!("\n  {} ", command.get_name());
+            assert!(page.contains(&line), "{line:?} is missing in {page}");
+            assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
+        }
+        assert!(page.lines().count() <= 45, "{} lines", page.lines().count());
+        assert!(page.lines().all(|line| line.len() <= 110), "{page}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line: one file for each command, all of them clients of the HTTP API.
+
+mod agents;
+mod approve;
+mod cancel;
+mod chat;
+mod client;
+mod daemon;
+mod discover;
+mod doctor;
+mod event;
+mod failure;
+mod follow;
+mod help;
+mod logs;
+mod ls;
+mod new;
+mod parse;
+mod render;
+mod restore;
+mod rm;
+mod send;
+mod sse;
+mod turn;
+mod ui;
+mod workspaces;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+use failure::Failure;
+use ui::Ui;
+
+/// What every command gives.
+type Outcome = Result<ExitCode, Failure>;
+
+/// wharf gives every coding-agent session its own workspace container and never loses it.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, help_template = help::TEMPLATE, after_help = help::COMMANDS)]
+#[command(disable_help_subcommand = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+struct Common {
+    /// The daemon: unix:///PATH or http://127.0.0.1:PORT [default: the user's socket, else the system's]
+    #[arg(long, global = true, env = "WHARF_HOST", hide_env_values = true, value_name = "URL")]
+    host: Option<String>,
+    /// Print JSON: one document, or for a stream one line for each event
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Daemon(daemon::Daemon),
+    New(new::New),
+    Send(send::Send),
+    Chat(chat::Chat),
+    Logs(logs::Logs),
+    Cancel(cancel::Cancel),
+    Approve(approve::Approve),
+    Ls(ls::Ls),
+    Restore(restore::Restore),
+    Rm(rm::Rm),
+    #[command(alias = "workspace", alias = "ws")]
+    Workspaces(workspaces::Workspaces),
+    Agents(agents::Agents),
+    Doctor(doctor::Doctor),
+}
+
+/// Runs the command that was asked for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.common.json);
+    let outcome = match cli.command {
+        Command::Daemon(command) => command.run(),
+        command => runtime(false).and_then(|runtime| {
+            let outcome = runtime.block_on(run(command, &cli.common, &ui));
+            // A thread that still waits for a line of input must not hold the end up.
+            runtime.shutdown_background();
+            outcome
+        }),
+    };
+    outcome.unwrap_or_else(|failure| failure.report(&ui))
+}
+
+/// An engine for async code: with threads for the daemon, without for its clients.
+fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = if threads {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build().map_err(|e| Failure::other(format!("cannot start: {e}")))
+}
+
+async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
+    let client = Client::connect(common.host.as_deref())?;
+    match command {
+        // It needs no client and never comes here.
+        Command::Daemon(command) => command.run(),
+        Command::New(command) => command.run(&client, ui).await,
+        Command::Send(command) => command.run(&client, ui).await,
+        Command::Chat(command) => command.run(&client, ui).await,
+        Command::Logs(command) => command.run(&client, ui).await,
+        Command::Cancel(command) => command.run(&client, ui).await,
+        Command::Approve(command) => command.run(&client, ui).await,
+        Command::Ls(command) => command.run(&client, ui).await,
+        Command::Restore(command) => command.run(&client, ui).await,
+        Command::Rm(command) => command.run(&client, ui).await,
+        Command::Workspaces(command) => command.run(&client, ui).await,
+        Command::Agents(command) => command.run(&client, ui).await,
+        Command::Doctor(command) => command.run(&client, ui).await,
+    }
+}

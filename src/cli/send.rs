@@ -1,0 +1,111 @@
+//! `wharf send`: a prompt, and the answer as it comes.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::client::Client;
+use super::event::TurnEnded;
+use super::failure::{code, turn_code};
+use super::render::Renderer;
+use super::turn::{Prompt, Step, Turn};
+use super::ui::Ui;
+use super::{Outcome, parse};
+use crate::domain::WhenBusy;
+
+/// Send a prompt and print the answer as it comes
+///
+/// What the agent says goes to stdout, what it does to stderr. Ctrl-C cancels the turn; a second one leaves it running.
+/// If the daemon is restarted meanwhile, the answer goes on where it was.
+#[derive(Args, Debug)]
+pub(super) struct Send {
+    /// Id, key or the agent's own session id
+    session: String,
+    /// The prompt; `-` reads it from stdin
+    #[arg(required = true, value_name = "TEXT")]
+    text: Vec<String>,
+    /// A key that makes a repeated send of the same prompt harmless
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// What to do when a turn runs
+    #[arg(long, value_enum, default_value = "queue")]
+    when_busy: Busy,
+    /// Return as soon as the prompt is accepted
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Busy {
+    /// Wait behind it
+    Queue,
+    /// Refuse (exit code 8)
+    Reject,
+    /// Cancel it
+    Interrupt,
+}
+
+impl Send {
+    pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
+        let when_busy = match self.when_busy {
+            Busy::Queue => WhenBusy::Queue,
+            Busy::Reject => WhenBusy::Reject,
+            Busy::Interrupt => WhenBusy::Interrupt,
+        };
+        let prompt = Prompt { text: parse::prompt(&self.text)?, when_busy, key: self.idempotency_key };
+        let turn = Turn::post(client, ui, &self.session, prompt).await?;
+        if self.no_wait {
+            match ui.json {
+                true => ui.document(&turn.accepted)?,
+                false => ui.line(&turn.accepted.turn)?,
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if turn.accepted.position > 0 {
+            ui.note(&format!("· {} before it", turn.accepted.position));
+        }
+        show(turn, ui).await
+    }
+}
+
+/// Prints a turn to its end.
+pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui) -> Outcome {
+    let mut renderer = Renderer::new(ui);
+    let mut interrupted = false;
+    loop {
+        let step = tokio::select! {
+            step = turn.next() => step?,
+            _ = tokio::signal::ctrl_c() => {
+                if interrupted {
+                    renderer.end()?;
+                    ui.note(&format!("· {} is left running", turn.accepted.turn));
+                    return Ok(ExitCode::from(code::DETACHED));
+                }
+                interrupted = true;
+                ui.note("\n· cancelling; Ctrl-C again leaves it running");
+                let cancelled = tokio::select! {
+                    cancelled = turn.cancel() => cancelled,
+                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(code::DETACHED)),
+                };
+                if let Err(failure) = cancelled {
+                    ui.warn(failure.message());
+                }
+                continue;
+            }
+        };
+        match step {
+            Step::Event(event) => renderer.event(&event)?,
+            Step::End(event, ended) => {
+                if let Some(event) = &event {
+                    renderer.event(event)?;
+                }
+                renderer.end()?;
+                return Ok(outcome(&ended));
+            }
+        }
+    }
+}
+
+fn outcome(ended: &TurnEnded) -> ExitCode {
+    ExitCode::from(turn_code(ended.status))
+}

@@ -1,0 +1,120 @@
+//! The configuration file: TOML, where a key that is not known is an error with its line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{AgentTable, ConfigError, Limits, LogFormat, TetherTransport, size, value};
+
+/// A file that was read; empty where there is none.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) path: Option<PathBuf>,
+    pub(super) value: Root,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Root {
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) listen: Option<String>,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) engine: Option<String>,
+    pub(super) transport: Option<TetherTransport>,
+    pub(super) allowed_hosts: Vec<String>,
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) image: Option<String>,
+    limits: LimitsTable,
+    agents: BTreeMap<String, AgentTable>,
+    pub(super) log: LogTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    cpus: Option<f64>,
+    memory: Option<Size>,
+    pids: Option<u32>,
+}
+
+/// Bytes, or a text like `2GiB`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogTable {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<LogFormat>,
+}
+
+impl File {
+    /// Reads the file that was named, which has to exist, else the default one, which may not.
+    pub(super) fn read(named: Option<PathBuf>, default: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let must_exist = named.is_some();
+        let Some(path) = named.or(default) else { return Ok(Self::default()) };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path, source }),
+        }
+    }
+
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        match toml::from_str(text) {
+            Ok(value) => Ok(Self { path: Some(path), value }),
+            // Line and column are in its text; the line itself is not shown, as it may hold a secret.
+            Err(e) => {
+                let at = e.span().map(|span| {
+                    let before = &text[..text.floor_char_boundary(span.start)];
+                    let line = before.matches('\n').count() + 1;
+                    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                    format!("line {line}, column {column}: ")
+                });
+                let message = format!("{}{}", at.unwrap_or_default(), e.message().trim_end());
+                Err(ConfigError::File { path, message })
+            }
+        }
+    }
+
+    /// Where a key stands, for errors.
+    pub(super) fn place(&self, key: &str) -> String {
+        let path = self.path.as_deref().unwrap_or(Path::new(""));
+        format!("{}: `{key}`", path.display())
+    }
+
+    pub(super) fn limits(&self) -> Result<Limits, ConfigError> {
+        let table = &self.value.limits;
+        if table.cpus.is_some_and(|cpus| !(cpus.is_finite() && cpus > 0.0)) {
+            return Err(value(self.place("limits.cpus"), "has to be a number of cores above 0"));
+        }
+        let memory = match &table.memory {
+            None => None,
+            Some(Size::Bytes(bytes)) => Some(*bytes),
+            Some(Size::Text(text)) => {
+                let bytes = size::parse_size(text);
+                Some(bytes.ok_or_else(|| value(self.place("limits.memory"), format!("`{text}` is not like `2GiB`")))?)
+            }
+        };
+        Ok(Limits { cpus: table.cpus, memory, pids: table.pids })
+    }
+
+    pub(super) fn agents(&self) -> Result<BTreeMap<String, AgentTable>, ConfigError> {
+        for (name, agent) in &self.value.agents {
+            if !crate::domain::is_agent_name(name) {
+                let rule = "a name has 1 to 32 of `a-z`, `0-9`, `-`, and begins with a letter";
+                return Err(value(self.place(&format!("agents.{name}")), rule));
+            }
+            if agent.argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+                return Err(value(self.place(&format!("agents.{name}.argv")), "has to begin with a program"));
+            }
+        }
+        Ok(self.value.agents.clone())
+    }
+}

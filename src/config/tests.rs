@@ -1,0 +1,98 @@
+//! Precedence, defaults and errors of the configuration.
+
+use super::*;
+
+fn read(flags: Flags, env: &[(&str, &str)], file: Option<&str>, root: bool) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wharf.toml");
+    let mut flags = flags;
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+        flags.config = Some(path);
+    }
+    let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+    // `HOME` lies in a directory of the test's own, so that no real file is read.
+    let home = dir.path().to_str().unwrap().to_owned();
+    let lookup = move |name: &str| env(name).or_else(|| (name == "HOME").then(|| home.clone()));
+    Config::read(flags, &lookup, root).map_err(|e| e.to_string())
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "listen = \"127.0.0.1:1\"\nimage = \"file\"\nstate_dir = \"/file\"\n";
+    let env = [("WHARF_LISTEN", "127.0.0.1:2"), ("WHARF_STATE_DIR", "/env")];
+    let flags = Flags { listen: Some("127.0.0.1:3".into()), ..Flags::default() };
+    let config = read(flags, &env, Some(file), false).unwrap();
+    assert_eq!(config.listen.unwrap().port(), 3);
+    assert_eq!(config.state_dir, Path::new("/env"));
+    assert_eq!(config.image.as_deref(), Some("file"));
+    assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Auto });
+}
+
+#[test]
+fn defaults_are_the_users_or_the_systems() {
+    let user = read(Flags::default(), &[("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r")], None, false).unwrap();
+    assert_eq!(user.state_dir, Path::new("/s/wharf"));
+    assert_eq!(user.socket.unwrap(), Path::new("/r/wharf/wharf.sock"));
+    assert_eq!(user.listen.unwrap().to_string(), DEFAULT_LISTEN);
+    let bare = read(Flags::default(), &[("XDG_STATE_HOME", "relative")], None, false).unwrap();
+    assert!(bare.state_dir.ends_with(".local/state/wharf"));
+    assert_eq!(bare.socket.unwrap(), bare.state_dir.join("wharf.sock"));
+    let root = read(Flags::default(), &[], Some(""), true).unwrap();
+    assert_eq!((root.state_dir.to_str(), root.socket.unwrap().to_str()), (Some(SYSTEM_STATE_DIR), Some(SYSTEM_SOCKET)));
+    let service = [("STATE_DIRECTORY", "/var/lib/w:/x"), ("RUNTIME_DIRECTORY", "/run/w")];
+    let service = read(Flags::default(), &service, Some(""), false).unwrap();
+    assert_eq!(service.state_dir, Path::new("/var/lib/w"));
+    assert_eq!(service.socket.unwrap(), Path::new("/run/w/wharf.sock"));
+}
+
+#[test]
+fn a_daemon_of_ones_own_has_a_socket_of_its_own() {
+    for root in [true, false] {
+        let flags = Flags { state_dir: Some("/mine".into()), ..Flags::default() };
+        let config = read(flags, &[("XDG_RUNTIME_DIR", "/r")], Some(""), root).unwrap();
+        assert_eq!(config.socket.unwrap(), Path::new("/mine/wharf.sock"), "root: {root}");
+    }
+}
+
+#[test]
+fn errors_name_the_place_and_the_line() {
+    for (file, parts) in [
+        ("a = 1", vec!["wharf.toml: line 1, column 1: unknown field `a`", "allowed_hosts"]),
+        ("\n[limits]\nmemry = 1", vec!["line 3, column 1", "`memry`", "memory"]),
+        ("[agents.x]\nprotocol = 7", vec!["line 2, column 12", "string"]),
+        ("[agents.X]", vec!["agents.X", "a-z"]),
+        ("[agents.x]\nargv = []", vec!["agents.x.argv", "program"]),
+        ("[limits]\nmemory = \"lots\"", vec!["limits.memory", "2GiB"]),
+        ("[limits]\ncpus = -1.0", vec!["limits.cpus"]),
+        ("listen = \"0.0.0.0:7717\"", vec!["`listen`", "TLS"]),
+        ("listen = \"off\"\nsocket = \"off\"", vec!["both are off"]),
+        ("x = ", vec!["line 1"]),
+    ] {
+        let error = read(Flags::default(), &[], Some(file), false).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+    let error = read(Flags::default(), &[("WHARF_TRANSPORT", "pigeon")], None, false).unwrap_err();
+    assert_eq!(error, "WHARF_TRANSPORT: `pigeon` is not auto, exec or socket");
+    let missing = Flags { config: Some("/nowhere/wharf.toml".into()), ..Flags::default() };
+    assert!(read(missing, &[], None, false).unwrap_err().contains("/nowhere/wharf.toml"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let file = "[agents.a]\nprotocol = \"acp\"\nargv = [\"a\"]\nenv = { KEY = \"hush\" }\n[limits]\nmemory = \"1G\"";
+    let config = read(Flags::default(), &[], Some(file), false).unwrap();
+    assert!(!format!("{config:?}").contains("hush"));
+    assert_eq!(config.limits.memory, Some(1 << 30));
+    // Not even where the line they stand on is wrong.
+    let error = read(Flags::default(), &[], Some("[agents.a]\nenv = { KEY = \"hush\" ]"), false).unwrap_err();
+    assert!(!error.contains("hush"), "{error}");
+}
+
+#[test]
+fn lists_come_with_commas() {
+    let config = read(Flags::default(), &[("WHARF_ALLOWED_HOSTS", "a, b:1,")], None, false).unwrap();
+    assert_eq!(config.allowed_hosts, ["a", "b:1"]);
+}

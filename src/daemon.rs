@@ -1,0 +1,159 @@
+//! The composition root: what is started in which order, and how all of it stops.
+
+mod access;
+mod catalogue;
+mod logging;
+mod ready;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, ApiState, Listeners};
+use crate::config::{Config, TetherTransport};
+use crate::engine::{DEFAULT_ENDPOINT, Engine};
+use crate::seal::Sealer;
+use crate::session::{Sessions, Timeouts};
+use crate::store::{Options, Store};
+use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
+
+/// How long the parts get to end before they are let go. Agents are not among them: they work on in their containers.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the daemon until SIGTERM or SIGINT. Agents are left running.
+///
+/// # Errors
+/// The state directory, the store, the configuration or the listeners can't be used; the message says what to do.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    logging::init(&config.log)?;
+    // First of all: a signal that comes while the store is being opened ends the daemon in order, too.
+    let mut signals = Signals::new()?;
+    make_state_dir(&config.state_dir)?;
+    let store = Store::open(&config.state_dir, Options::default())?;
+    let listeners = Listeners::open(config.socket.as_deref(), config.listen)?;
+    let addresses = listeners.addresses();
+    let auth = access::prepare(&store, &config.state_dir).await?;
+    let parts = Parts::new(&config, store.clone())?;
+
+    let stop_api = CancellationToken::new();
+    let state = ApiState {
+        sessions: parts.sessions.clone(),
+        workspaces: parts.workspaces.clone(),
+        agents: catalogue::ask(parts.catalogue.clone(), parts.engine.clone()),
+        ready: ready::ask(store.clone(), parts.engine.clone()),
+        stop: stop_api.clone(),
+    };
+    let access = api::Access {
+        auth,
+        allowed_hosts: config.allowed_hosts.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+    };
+    let server = parts.tracker.spawn(api::serve(listeners, api::router(state, access), stop_api.clone()));
+    let taken_up = parts.sessions.recover().await.context("the sessions of before could not be taken up")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = %store.instance(),
+        state_dir = %config.state_dir.display(),
+        listening = addresses.join(" "),
+        taken_up,
+        "wharf is ready"
+    );
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    let why = signals.next().await;
+    tracing::info!(signal = why, "stopping; agents go on in their containers");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop_api.cancel();
+    if let Ok(Err(e)) = server.await {
+        tracing::error!(error = %e, "the API ended badly");
+    }
+    parts.stop.cancel();
+    parts.tracker.close();
+    if tokio::time::timeout(STOP_GRACE, parts.tracker.wait()).await.is_err() {
+        tracing::warn!(tasks = parts.tracker.len(), "some tasks did not end in time");
+    }
+    drop((parts.sessions, parts.workspaces));
+    store.close().await.context("the store could not be closed in order")
+}
+
+/// The managers, and what they stand on.
+struct Parts {
+    engine: Engine,
+    catalogue: Arc<crate::agent::Catalogue>,
+    workspaces: Workspaces,
+    sessions: Sessions,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Parts {
+    fn new(config: &Config, store: Store) -> anyhow::Result<Self> {
+        let engine = Engine::new(config.engine.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
+        let sealer = Sealer::open_or_create(&config.state_dir)?;
+        let catalogue = Arc::new(catalogue::build(config)?);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let mut workspace = WorkspaceConfig::new(config.state_dir.join("run"), sealer.clone());
+        workspace.transport = match config.transport {
+            TetherTransport::Auto => Transport::Auto,
+            TetherTransport::Exec => Transport::Exec,
+            TetherTransport::Socket => Transport::Socket,
+        };
+        if let Some(image) = &config.image {
+            workspace.default_image.clone_from(image);
+        }
+        workspace.memory = config.limits.memory.unwrap_or(workspace.memory);
+        workspace.pids = config.limits.pids.unwrap_or(workspace.pids);
+        workspace.cpus = config.limits.cpus;
+        let workspaces = Workspaces::new(store.clone(), engine.clone(), workspace, tracker.clone(), stop.clone());
+        let sessions = Sessions::new(
+            store,
+            workspaces.clone(),
+            catalogue.clone(),
+            sealer,
+            Arc::new(|name: &str| std::env::var(name).ok().filter(|value| !value.is_empty())),
+            Timeouts::default(),
+            tracker.clone(),
+            stop.clone(),
+        );
+        Ok(Self { engine, catalogue, workspaces, sessions, tracker, stop })
+    }
+}
+
+/// The state directory is the daemon's alone: it holds the token, the key and every conversation.
+fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("the state directory {} can't be made: choose another with --state-dir", dir.display())
+    })
+}
+
+/// Tells the service manager, where there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        tracing::debug!(error = %e, "the service manager could not be told");
+    }
+}
+
+/// The signals that end the daemon.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

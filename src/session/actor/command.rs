@@ -1,0 +1,443 @@
+//! What the manager asks an actor, and who waits for what.
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::Actor;
+use crate::agent::adapter::{Output, Unsupported};
+use crate::domain::{
+    PermissionPolicy, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
+};
+use crate::session::state::{Input, Step};
+use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
+use crate::store::{IdempotencyRecord, StoreError};
+
+/// How many prompts may wait in a session.
+const QUEUE_MAX: usize = 100;
+
+type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
+
+/// A request to an actor. Every reply comes after what it tells is durable.
+pub(in crate::session) enum Command {
+    /// Accept a prompt.
+    Prompt { content: Vec<Value>, when_busy: WhenBusy, idempotency: Option<(String, [u8; 32])>, reply: Reply<Accepted> },
+    /// Withdraw a pending prompt.
+    Withdraw { n: PromptNumber, reply: Reply<PromptRecord> },
+    /// End the running turn.
+    Cancel { queue: bool, reply: Reply<Cancelled> },
+    /// Answer a permission request.
+    Answer { permission: String, answer: PermissionAnswer, reply: Reply<PermissionRecord> },
+    /// Have the agent ready.
+    Wake { reply: Reply<()> },
+    /// End the agent and rest.
+    Suspend { reply: Reply<()> },
+    /// Close the session.
+    Close { reply: Reply<()> },
+    /// Forget the conversation.
+    Reset { reply: Reply<()> },
+    /// Change fields.
+    Change { changes: Box<SessionChanges>, reply: Reply<()> },
+}
+
+/// Who holds an actor's mailbox.
+#[derive(Clone)]
+pub(in crate::session) struct Handle {
+    sender: mpsc::Sender<Command>,
+    over: CancellationToken,
+}
+
+impl Handle {
+    pub(super) fn new(sender: mpsc::Sender<Command>, over: CancellationToken) -> Self {
+        Self { sender, over }
+    }
+
+    /// Whether the actor takes no more commands.
+    pub(in crate::session) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Whether the actor has ended.
+    pub(in crate::session) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Hands a command over; `false`: the actor went to rest in the meantime.
+    pub(in crate::session) async fn send(&self, command: Command) -> bool {
+        self.sender.send(command).await.is_ok()
+    }
+
+    /// Returns when the actor has ended.
+    pub(in crate::session) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+}
+
+/// A reply that waits for the state to come to something.
+pub(super) enum Waiter {
+    /// For the turn of this prompt to end.
+    Turn { n: PromptNumber, answer: Cancelled, reply: Reply<Cancelled> },
+    /// For the agent to be ready.
+    Ready { reply: Reply<()> },
+    /// For the agent to be gone.
+    Rest { reply: Reply<()> },
+    /// For the session to be closed, and its own workspace to be gone.
+    Closed { reply: Reply<()> },
+}
+
+impl Actor {
+    /// Serves one command. A reply that nobody waits for any more is no error.
+    pub(super) async fn command(&mut self, command: Command) -> Result<(), StoreError> {
+        match command {
+            Command::Prompt { content, when_busy, idempotency, reply } => {
+                let accepted = self.accept(content, when_busy, idempotency).await;
+                reply_or_fail(reply, accepted)
+            }
+            Command::Withdraw { n, reply } => {
+                let withdrawn = self.withdraw(n).await;
+                reply_or_fail(reply, withdrawn)
+            }
+            Command::Cancel { queue, reply } => self.cancel(queue, reply).await,
+            Command::Answer { permission, answer, reply } => {
+                let answered = self.answer(&permission, &answer).await;
+                reply_or_fail(reply, answered)
+            }
+            Command::Wake { reply } if self.state.p.closed.is_some() => {
+                let _ = reply.send(Err(SessionError::Closed { id: self.id.clone() }));
+                Ok(())
+            }
+            Command::Wake { reply } => {
+                self.waiters.push(Waiter::Ready { reply });
+                self.wake_error = None;
+                self.handle([Input::Wake]).await
+            }
+            Command::Suspend { reply } => {
+                self.waiters.push(Waiter::Rest { reply });
+                self.handle([Input::Suspend]).await
+            }
+            Command::Close { reply } => {
+                self.waiters.push(Waiter::Closed { reply });
+                self.handle([Input::Close]).await
+            }
+            Command::Reset { reply } => {
+                self.waiters.push(Waiter::Rest { reply });
+                self.handle([Input::Reset]).await
+            }
+            Command::Change { changes, reply } => {
+                let changed = self.change(*changes).await;
+                reply_or_fail(reply, changed)
+            }
+        }
+    }
+
+    async fn accept(
+        &mut self,
+        content: Vec<Value>,
+        when_busy: WhenBusy,
+        idempotency: Option<(String, [u8; 32])>,
+    ) -> Result<Accepted, SessionError> {
+        if let Some((key, hash)) = &idempotency
+            && let Some(known) = self.shared.store.idempotency(&self.id, key)?
+        {
+            if known.request_hash != *hash {
+                return Err(SessionError::IdempotencyReused { key: key.clone() });
+            }
+            return Ok(self.accepted(known.prompt));
+        }
+        self.check_accepting(when_busy)?;
+        let interrupt = when_busy == WhenBusy::Interrupt && self.state.is_busy();
+        let mut step = Step::default();
+        self.apply(Input::Prompt { content, front: interrupt }, &mut step);
+        let n = self.state.p.last_prompt;
+        if interrupt && self.state.p.turn.is_some() {
+            self.apply(Input::Cancel, &mut step);
+        }
+        let accepted = self.accepted(n);
+        self.finish(step, |batch, actor| {
+            if let Some((key, request_hash)) = idempotency {
+                let record = IdempotencyRecord { request_hash, prompt: n, time: Timestamp::now() };
+                batch.put_idempotency(actor.id.clone(), key, &record);
+            }
+        })
+        .await?;
+        Ok(accepted)
+    }
+
+    fn check_accepting(&self, when_busy: WhenBusy) -> Result<(), SessionError> {
+        let id = || self.id.clone();
+        if self.state.p.closed.is_some() {
+            return Err(SessionError::Closed { id: id() });
+        }
+        if let Some(error) = &self.state.p.error {
+            return Err(SessionError::Failed { id: id(), message: error.message.clone() });
+        }
+        if when_busy == WhenBusy::Reject && self.state.is_busy() {
+            return Err(SessionError::Busy { id: id() });
+        }
+        if self.state.p.queue.len() >= QUEUE_MAX {
+            return Err(SessionError::QueueFull { id: id(), limit: QUEUE_MAX });
+        }
+        Ok(())
+    }
+
+    fn accepted(&self, n: PromptNumber) -> Accepted {
+        let running = usize::from(self.state.p.turn.is_some());
+        let position = self.state.p.queue.iter().position(|queued| *queued == n).map_or(0, |at| at + running);
+        Accepted { id: n, turn: PromptRecord::turn_name(n), position }
+    }
+
+    async fn withdraw(&mut self, n: PromptNumber) -> Result<PromptRecord, SessionError> {
+        let record = self.shared.store.prompt(&self.id, n)?;
+        let record = record.ok_or_else(|| SessionError::PromptNotFound { id: self.id.clone(), n })?;
+        if !self.state.p.queue.contains(&n) {
+            return Err(SessionError::PromptNotPending { n, state: record.state });
+        }
+        self.handle([Input::Withdraw { n }]).await?;
+        Ok(self.shared.store.prompt(&self.id, n)?.unwrap_or(record))
+    }
+
+    async fn cancel(&mut self, queue: bool, reply: Reply<Cancelled>) -> Result<(), StoreError> {
+        let running = self.state.turn_number();
+        let head = self.state.p.queue.first().copied();
+        let withdrawn = if queue { self.state.p.queue.clone() } else { Vec::new() };
+        let mut inputs: Vec<Input> = withdrawn.iter().map(|n| Input::Withdraw { n: *n }).collect();
+        if running.is_some() || !queue {
+            inputs.push(Input::Cancel);
+        }
+        self.handle(inputs).await?;
+        let turn = running.or(head).map(PromptRecord::turn_name);
+        let answer = Cancelled { turn, withdrawn };
+        match running {
+            Some(n) => self.waiters.push(Waiter::Turn { n, answer, reply }),
+            None => {
+                let _ = reply.send(Ok(answer));
+            }
+        }
+        self.wake_waiters();
+        Ok(())
+    }
+
+    async fn answer(&mut self, permission: &str, answer: &PermissionAnswer) -> Result<PermissionRecord, SessionError> {
+        let Some(record) = self.state.pending.get(permission) else {
+            return Err(match self.shared.store.permission(&self.id, permission)? {
+                Some(record) => SessionError::PermissionStale { permission: permission.to_owned(), why: fate(&record) },
+                None => SessionError::PermissionNotFound { id: self.id.clone(), permission: permission.to_owned() },
+            });
+        };
+        let chosen = record.options.iter().find(|o| match (&answer.option_id, answer.kind) {
+            (Some(id), _) => o.option_id == *id,
+            (None, Some(kind)) => o.kind == kind,
+            (None, None) => false,
+        });
+        let Some(option) = chosen else {
+            let known: Vec<String> = record.options.iter().map(|o| format!("{} ({:?})", o.option_id, o.kind)).collect();
+            return Err(SessionError::Invalid {
+                field: "option_id",
+                message: format!("name one of the request's options by `option_id` or `kind`: {}", known.join(", ")),
+            });
+        };
+        let input = Input::Answer { id: permission.to_owned(), option_id: option.option_id.clone() };
+        let fallback = record.clone();
+        self.handle([input]).await?;
+        Ok(self.shared.store.permission(&self.id, permission)?.unwrap_or(fallback))
+    }
+
+    async fn change(&mut self, changes: SessionChanges) -> Result<(), SessionError> {
+        if self.state.p.closed.is_some() {
+            return Err(SessionError::Closed { id: self.id.clone() });
+        }
+        let mut fields = serde_json::Map::new();
+        let mut record = self.record.clone();
+        let outputs = self.change_live(changes.model.as_deref(), changes.mode.as_deref())?;
+        for (name, new, field) in
+            [("model", changes.model, &mut record.model), ("mode", changes.mode, &mut record.mode)]
+        {
+            if let Some(new) = new {
+                fields.insert(name.into(), new.clone().into());
+                *field = Some(new);
+            }
+        }
+        change_plain(
+            &mut record,
+            &mut fields,
+            changes.permissions,
+            changes.labels,
+            changes.project,
+            changes.channel,
+            changes.task_id,
+        );
+        if fields.is_empty() {
+            return Ok(());
+        }
+        let mut step = Step::default();
+        self.apply(Input::Changed { fields, policy: record.permissions }, &mut step);
+        for output in outputs {
+            let input = match output {
+                Output::Send(text) => Input::Send { text, mark: false },
+                other => Input::Agent(other),
+            };
+            self.apply(input, &mut step);
+        }
+        self.record = record.clone();
+        self.finish(step, |batch, _| {
+            batch.put_session(record);
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Tells a running agent of a new model and mode; one that is not running is started with them.
+    fn change_live(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, SessionError> {
+        let ready = self.state.is_ready();
+        let Some(adapter) = self.adapter.as_mut().filter(|_| ready) else { return Ok(Vec::new()) };
+        let before = adapter.state();
+        let changed = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model)).and_then(|mut outputs| {
+            outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
+            Ok(outputs)
+        });
+        changed.map_err(|Unsupported(why)| {
+            // Nothing was sent: the adapter must not wait for an answer to it.
+            if let Ok(adapter) = self.entry.restore(&before) {
+                self.adapter = Some(adapter);
+            }
+            SessionError::Unsupported(why)
+        })
+    }
+
+    /// Answers those whose wait is over.
+    pub(super) fn wake_waiters(&mut self) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            if let Some(waiter) = self.settle(waiter) {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// Answers a waiter, or gives it back.
+    fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
+        let failed = self
+            .state
+            .p
+            .error
+            .as_ref()
+            .map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
+        match waiter {
+            Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
+                let _ = reply.send(Ok(answer));
+            }
+            Waiter::Turn { n, answer, reply } => return Some(Waiter::Turn { n, answer, reply }),
+            Waiter::Ready { reply } if self.state.is_ready() => {
+                let _ = reply.send(Ok(()));
+            }
+            Waiter::Ready { reply }
+                if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() =>
+            {
+                let closed = SessionError::Closed { id: self.id.clone() };
+                let _ = reply.send(Err(self.wake_error.clone().map(SessionError::from).or(failed).unwrap_or(closed)));
+            }
+            Waiter::Rest { reply } if self.state.p.process.is_none() && self.state.ending.is_none() => {
+                let _ = reply.send(Ok(()));
+            }
+            Waiter::Rest { reply } if failed.is_some() && self.state.ending.is_none() => {
+                let _ = reply.send(failed.map_or(Ok(()), Err));
+            }
+            Waiter::Closed { reply }
+                if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() =>
+            {
+                let _ = reply.send(Ok(()));
+            }
+            waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),
+        }
+        None
+    }
+}
+
+fn change_plain(
+    record: &mut SessionRecord,
+    fields: &mut serde_json::Map<String, Value>,
+    permissions: Option<PermissionPolicy>,
+    labels: Option<crate::domain::Labels>,
+    project: Option<String>,
+    channel: Option<String>,
+    task_id: Option<String>,
+) {
+    if let Some(permissions) = permissions {
+        fields.insert("permissions".into(), serde_json::to_value(permissions).unwrap_or_default());
+        record.permissions = permissions;
+    }
+    if let Some(labels) = labels {
+        fields.insert("labels".into(), serde_json::to_value(&labels).unwrap_or_default());
+        record.labels = labels;
+    }
+    for (name, new, field) in [
+        ("project", project, &mut record.project),
+        ("channel", channel, &mut record.channel),
+        ("task_id", task_id, &mut record.task_id),
+    ] {
+        if let Some(new) = new {
+            fields.insert(name.into(), new.clone().into());
+            *field = Some(new);
+        }
+    }
+}
+
+fn fate(record: &PermissionRecord) -> String {
+    match &record.state {
+        PermissionState::Answered { option_id } => format!("it was answered with `{option_id}`"),
+        PermissionState::Withdrawn => "its turn or its agent ended before an answer came".to_owned(),
+        PermissionState::Pending => "the agent no longer waits for it".to_owned(),
+    }
+}
+
+/// Replies; only a failed store ends the actor.
+fn reply_or_fail<T>(reply: Reply<T>, result: Result<T, SessionError>) -> Result<(), StoreError> {
+    let failed = match &result {
+        Err(SessionError::Store(e)) => Err(e.clone()),
+        _ => Ok(()),
+    };
+    let _ = reply.send(result);
+    failed
+}
+
+/// Answers everything that comes to a session that could not be loaded.
+pub(super) async fn refuse_all(mut commands: mpsc::Receiver<Command>, error: &SessionError) {
+    commands.close();
+    while let Some(command) = commands.recv().await {
+        let error = match error {
+            SessionError::UnknownAgent { name, known } => {
+                SessionError::UnknownAgent { name: name.clone(), known: known.clone() }
+            }
+            SessionError::NotFound { looked_up } => SessionError::NotFound { looked_up: looked_up.clone() },
+            SessionError::Store(e) => SessionError::Store(e.clone()),
+            other => {
+                tracing::error!(error = %other, "a session could not be loaded");
+                SessionError::Stopping
+            }
+        };
+        refuse(command, error);
+    }
+}
+
+/// Tells everyone whose command came too late to ask again.
+pub(super) async fn drain(commands: &mut mpsc::Receiver<Command>) {
+    commands.close();
+    while let Some(command) = commands.recv().await {
+        refuse(command, SessionError::Resting);
+    }
+}
+
+fn refuse(command: Command, error: SessionError) {
+    // Whoever has stopped waiting needs no answer.
+    match command {
+        Command::Prompt { reply, .. } => drop(reply.send(Err(error))),
+        Command::Withdraw { reply, .. } => drop(reply.send(Err(error))),
+        Command::Cancel { reply, .. } => drop(reply.send(Err(error))),
+        Command::Answer { reply, .. } => drop(reply.send(Err(error))),
+        Command::Wake { reply }
+        | Command::Suspend { reply }
+        | Command::Close { reply }
+        | Command::Reset { reply }
+        | Command::Change { reply, .. } => drop(reply.send(Err(error))),
+    }
+}

@@ -1,0 +1,131 @@
+//! Persist, then announce, then act.
+
+use std::collections::BTreeMap;
+
+use super::Actor;
+use crate::domain::{Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp};
+use crate::session::state::{PromptChange, Step};
+use crate::store::{Batch, StoreError};
+
+impl Actor {
+    /// Makes a step durable, shows its events, does its effects, and answers who waited for it.
+    ///
+    /// Invariant: events, prompts, permissions, the read offsets, the adapter's state and the outbox of one step are one
+    /// batch. A daemon that dies before it is durable has shown and done nothing of it; one that dies after goes on from
+    /// exactly there.
+    pub(super) async fn finish(
+        &mut self,
+        mut step: Step,
+        extra: impl FnOnce(&mut Batch, &Self),
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        let run = self.render(std::mem::take(&mut step.events));
+        self.write_prompts(std::mem::take(&mut step.prompts), &mut batch)?;
+        let now = Timestamp::now();
+        let worth_it = run.is_some() || step.dirty || !step.permissions.is_empty() || !batch.is_empty();
+        if worth_it {
+            for permission in &step.permissions {
+                batch.put_permission(self.id.clone(), permission);
+            }
+            if let Some(run) = &run {
+                batch.append(self.id.clone(), run);
+            }
+            self.state.p.adapter = match &self.state.p.process {
+                Some(_) => self.adapter.as_ref().map(|adapter| adapter.state()),
+                None => None,
+            };
+            self.state.p.updated = now;
+            batch.put_progress(self.id.clone(), &self.state.p);
+            if let Some(record) = self.changed_record() {
+                batch.put_session(record.clone());
+                self.record = record;
+            }
+        }
+        extra(&mut batch, self);
+        if !batch.is_empty() {
+            self.shared.store.commit(batch).await?;
+        }
+        if let Some(run) = run {
+            self.log.publish(run);
+        }
+        if self.state.p.closed.is_some() {
+            self.log.end();
+        }
+        if let (Some(client), Some(process), true) = (&self.client, &self.state.p.process, worth_it)
+            && self.feed.as_ref().is_some_and(|feed| feed.process == process.id)
+        {
+            client.ack(&self.tether_id(&process.id), process.stdout, process.stderr);
+        }
+        self.perform(std::mem::take(&mut step.effects)).await;
+        self.wake_waiters();
+        Ok(())
+    }
+
+    /// Gives the events their numbers and their bytes.
+    fn render(&mut self, events: Vec<(Option<PromptNumber>, EventData)>) -> Option<Run> {
+        if events.is_empty() {
+            return None;
+        }
+        let first_seq = self.state.p.last_seq + 1;
+        let time = Timestamp::now();
+        let mut bytes = Vec::new();
+        for (turn, data) in &events {
+            self.state.p.last_seq += 1;
+            let turn = turn.map(PromptRecord::turn_name);
+            Run::render(&Event { seq: self.state.p.last_seq, session: &self.id, turn, time, data }, &mut bytes);
+        }
+        Some(Run { first_seq, count: events.len() as u64, bytes: bytes.into() })
+    }
+
+    fn write_prompts(&self, changes: Vec<(PromptNumber, PromptChange)>, batch: &mut Batch) -> Result<(), StoreError> {
+        let mut records: BTreeMap<PromptNumber, PromptRecord> = BTreeMap::new();
+        for (n, change) in changes {
+            if let PromptChange::New(record) = change {
+                records.insert(n, *record);
+                continue;
+            }
+            if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(n)
+                && let Some(record) = self.shared.store.prompt(&self.id, n)?
+            {
+                vacant.insert(record);
+            }
+            if let Some(record) = records.get_mut(&n) {
+                change_record(record, change);
+            }
+        }
+        for record in records.values() {
+            batch.put_prompt(self.id.clone(), record);
+        }
+        Ok(())
+    }
+
+    /// The registry's record, where the log has moved something that it indexes.
+    fn changed_record(&self) -> Option<SessionRecord> {
+        let p = &self.state.p;
+        let same = self.record.agent_session_id == p.agent_session_id && self.record.closed == p.closed;
+        (!same).then(|| SessionRecord {
+            agent_session_id: p.agent_session_id.clone(),
+            closed: p.closed,
+            ..self.record.clone()
+        })
+    }
+}
+
+fn change_record(record: &mut PromptRecord, change: PromptChange) {
+    match change {
+        PromptChange::New(_) => {}
+        PromptChange::Delivered => {
+            record.state = PromptState::Delivered;
+            record.attempts += 1;
+            record.started = Some(Timestamp::now());
+        }
+        PromptChange::Pending => record.state = PromptState::Pending,
+        PromptChange::Ended(outcome) => {
+            record.state = outcome.status;
+            record.ended = Some(Timestamp::now());
+            record.stop_reason = outcome.stop_reason;
+            record.usage = outcome.usage;
+            record.error = outcome.error;
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What follows a durable commit: calls on the workspace and on tether, each a task of the actor.
+
+use std::time::Duration;
+
+use tokio::task::JoinError;
+
+use super::Actor;
+use super::feed::Feed;
+use crate::agent::adapter::StartOptions;
+use crate::domain::{PromptNumber, WorkspaceRecord};
+use crate::seal::Sealer;
+use crate::session::SessionError;
+use crate::session::state::{Effect, Input, Step};
+use crate::store::StoreError;
+use crate::tether::client::{Attachment, StartProcess, TetherClient, TetherError};
+use crate::workspace::WorkspaceError;
+
+/// The user that agents run as, in every image.
+const AGENT_UID: u32 = 1000;
+/// The longest wait between two tries to reach an engine that is away.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// What a task came back with.
+pub(super) enum Done {
+    /// Something for the state machine.
+    Input(Input),
+    /// The workspace was asked for.
+    Woken(Result<Option<TetherClient>, WorkspaceError>),
+    /// The process was asked for; the flag tells whether it was started by this.
+    Attached(Result<Attachment, TetherError>, Option<bool>),
+    /// The own workspace was deleted.
+    Deleted(Result<(), WorkspaceError>),
+    /// Nothing to tell.
+    Nothing,
+}
+
+impl Actor {
+    /// Starts what the effects ask for.
+    pub(super) async fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Wake { only_if_running } => self.wake_workspace(only_if_running),
+                Effect::RetryLater => {
+                    self.retries = (self.retries + 1).min(10);
+                    let wait = Duration::from_millis(250 << self.retries.min(6)).min(RETRY_MAX);
+                    self.after(wait, Input::RetryWake);
+                }
+                Effect::Start { process } => self.start_process(process),
+                Effect::Attach { process } => self.attach_process(process),
+                Effect::Flush => self.flush().await,
+                Effect::Sweep { process } => self.sweep(process),
+                Effect::End { process, force } => self.end_process(process, force),
+                Effect::Forget { process } => self.forget(process),
+                Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::Closed => self.closed(),
+            }
+        }
+    }
+
+    /// Takes a task's result.
+    pub(super) async fn done(&mut self, done: Result<Done, JoinError>) -> Result<(), StoreError> {
+        let done = match done {
+            Ok(done) => done,
+            Err(e) if e.is_cancelled() => Done::Nothing,
+            Err(e) => {
+                tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
+                Done::Input(Input::WakeFailed {
+                    message: "an internal error; see the daemon's log".into(),
+                    retry: false,
+                })
+            }
+        };
+        match done {
+            Done::Nothing => Ok(()),
+            Done::Input(input) => self.handle([input]).await,
+            Done::Woken(Ok(Some(client))) => {
+                self.retries = 0;
+                self.client = Some(client);
+                self.handle([Input::WorkspaceUp]).await
+            }
+            Done::Woken(Ok(None)) => self.handle([Input::WorkspaceDown]).await,
+            Done::Woken(Err(e)) => {
+                let retry = matches!(e, WorkspaceError::EngineUnreachable { .. });
+                let message = e.to_string();
+                self.wake_error = Some(e);
+                self.handle([Input::WakeFailed { message, retry }]).await
+            }
+            Done::Attached(result, started) => self.attached(result, started).await,
+            Done::Deleted(result) => {
+                self.deleting = false;
+                if let Err(e) = result {
+                    tracing::warn!(session = %self.id, error = %e, "the session's own workspace is left; it is deleted at the next start");
+                }
+                self.wake_waiters();
+                Ok(())
+            }
+        }
+    }
+
+    async fn attached(
+        &mut self,
+        result: Result<Attachment, TetherError>,
+        started: Option<bool>,
+    ) -> Result<(), StoreError> {
+        match (result, started, self.state.p.process.as_ref()) {
+            (Ok(attachment), started, Some(process)) => {
+                self.feed = Some(Feed::new(process, attachment.events));
+                let input = match started {
+                    Some(resumed) => Input::Started { resumed },
+                    None => {
+                        self.sent = attachment.last_input;
+                        Input::Attached { last_input: attachment.last_input }
+                    }
+                };
+                self.handle([input]).await
+            }
+            (Err(TetherError::NotFound(_)), None, _) => self.handle([Input::ProcessUnknown]).await,
+            (Err(TetherError::Gone(reason)), ..) => {
+                self.client = None;
+                self.handle([Input::Detached { reason }]).await
+            }
+            (Err(e), None, _) => {
+                self.client = None;
+                self.handle([Input::Detached { reason: e.to_string() }]).await
+            }
+            (Err(e), Some(_), _) => self.handle([Input::StartFailed { message: e.to_string() }]).await,
+            (Ok(_), _, None) => Ok(()),
+        }
+    }
+
+    fn after(&mut self, wait: Duration, input: Input) {
+        self.tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            Done::Input(input)
+        });
+    }
+
+    fn wake_workspace(&mut self, only_if_running: bool) {
+        let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
+        self.wake_error = None;
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            // A start of the daemon wakes its sessions in turn, not all at once.
+            let _permit = shared.wakes.acquire().await;
+            if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
+                return Done::Woken(Ok(None));
+            }
+            Done::Woken(workspaces.attach(&id).await.map(Some))
+        });
+    }
+
+    /// A process's name in tether: unique among all sessions of a workspace.
+    pub(super) fn tether_id(&self, process: &str) -> String {
+        format!("{}-{process}", self.id)
+    }
+
+    fn start_process(&mut self, process: String) {
+        let Some(client) = self.client.clone() else { return };
+        let resumed = self.state.p.agent_session_id.is_some();
+        let request = match self.launch(&process) {
+            Ok(request) => request,
+            Err(e) => {
+                let message = e.to_string();
+                self.tasks.spawn(async move { Done::Input(Input::StartFailed { message }) });
+                return;
+            }
+        };
+        self.tasks.spawn(async move {
+            let id = request.id.clone();
+            let attached = match client.start(request).await {
+                Ok(()) => client.attach(&id, 0, 0).await,
+                Err(e) => Err(e),
+            };
+            Done::Attached(attached, Some(resumed))
+        });
+    }
+
+    fn attach_process(&mut self, process: String) {
+        let (Some(client), Some(progress)) = (self.client.clone(), &self.state.p.process) else { return };
+        let (id, stdout, stderr) = (self.tether_id(&process), progress.stdout, progress.stderr);
+        self.tasks.spawn(async move { Done::Attached(client.attach(&id, stdout, stderr).await, None) });
+    }
+
+    /// Hands what the outbox holds to the client, which resends it until tether has taken it.
+    async fn flush(&mut self) {
+        let Some(client) = self.client.clone() else { return };
+        let Some(process) = &self.state.p.process else { return };
+        let id = self.tether_id(&process.id);
+        for entry in process.outbox.clone() {
+            if entry.n <= self.sent {
+                continue;
+            }
+            self.sent = entry.n;
+            let sent = client.input(&id, entry.n, entry.mark, bytes::Bytes::from(entry.text));
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return,
+                sent = sent => if let Err(e) = sent {
+                    // The attachment tells what became of the process; the outbox keeps the input.
+                    tracing::warn!(session = %self.id, n = entry.n, error = %e, "an input could not be sent");
+                },
+            }
+        }
+    }
+
+    fn sweep(&mut self, process: String) {
+        let Some(client) = self.client.clone() else { return };
+        let (id, grace, patience) =
+            (self.tether_id(&process), self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
+        self.tasks.spawn(async move {
+            match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
+                Ok(Ok(_) | Err(TetherError::NotFound(_))) => Done::Input(Input::Swept { process }),
+                // The attachment tells the same, and what follows from it.
+                Ok(Err(TetherError::Gone(_))) => Done::Nothing,
+                Ok(Err(e)) => Done::Input(Input::SweepFailed { process, message: e.to_string() }),
+                Err(_) => Done::Input(Input::SweepFailed { process, message: "tether did not answer".into() }),
+            }
+        });
+    }
+
+    fn end_process(&mut self, process: String, attached: bool) {
+        let id = self.tether_id(&process);
+        let (grace, patience) = (self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
+        let (workspaces, workspace) = (self.shared.workspaces.clone(), self.record.workspace.clone());
+        let client = self.client.clone().filter(|_| attached);
+        self.tasks.spawn(async move {
+            let end = async {
+                let client = match client {
+                    Some(client) => client,
+                    None if workspaces.is_running(&workspace).await? => workspaces.attach(&workspace).await?,
+                    None => return Ok(()),
+                };
+                match client.end(&id, false, grace).await {
+                    Ok(_) | Err(TetherError::NotFound(_) | TetherError::Gone(_)) => Ok(()),
+                    Err(e) => Err(WorkspaceError::Tether { message: e.to_string() }),
+                }
+            };
+            Done::Input(match tokio::time::timeout(patience, end).await {
+                Ok(Ok(()) | Err(WorkspaceError::NotFound { .. } | WorkspaceError::Deleting { .. })) => {
+                    Input::Ended { process }
+                }
+                Ok(Err(e)) => Input::EndFailed { process, message: e.to_string() },
+                Err(_) => Input::EndFailed { process, message: "the workspace did not answer".into() },
+            })
+        });
+    }
+
+    fn forget(&mut self, process: String) {
+        let Some(client) = self.client.clone() else { return };
+        let id = self.tether_id(&process);
+        self.tasks.spawn(async move {
+            // What can't be forgotten now costs disk until the workspace goes.
+            if let Err(e) = client.forget(&id).await {
+                tracing::debug!(process = id, error = %e, "a journal is left");
+            }
+            Done::Nothing
+        });
+    }
+
+    fn arm_cancel(&mut self, n: PromptNumber) {
+        self.after(self.shared.timeouts.cancel_grace, Input::CancelTimeout { n });
+    }
+
+    fn closed(&mut self) {
+        let (workspaces, id, own) = (self.shared.workspaces.clone(), self.record.workspace.clone(), self.id.clone());
+        let ephemeral = matches!(self.shared.store.workspace(&id), Ok(Some(w)) if w.ephemeral_of == Some(own));
+        if ephemeral {
+            self.deleting = true;
+            self.tasks.spawn(async move { Done::Deleted(workspaces.delete(&id).await) });
+        }
+    }
+
+    /// How the agent is to be started.
+    pub(super) fn start_options(&self, resume: Option<String>) -> Result<StartOptions, SessionError> {
+        let record = &self.record;
+        let mcp_servers = match &record.sealed_mcp_servers {
+            Some(sealed) => open_json(&self.shared.sealer, sealed)?,
+            None => Vec::new(),
+        };
+        Ok(StartOptions {
+            cwd: record.cwd.clone(),
+            model: record.model.clone(),
+            mode: record.mode.clone(),
+            permissions: record.permissions,
+            mcp_servers,
+            resume,
+            fresh_id: uuid::Uuid::new_v4().to_string(),
+        })
+    }
+
+    /// The program and the environment of a process: the workspace's, then the agent's, then the session's own.
+    fn launch(&self, process: &str) -> Result<StartProcess, SessionError> {
+        let workspace: WorkspaceRecord = self
+            .shared
+            .store
+            .workspace(&self.record.workspace)?
+            .ok_or_else(|| WorkspaceError::NotFound { looked_up: self.record.workspace.to_string() })?;
+        let options = self.starting.as_ref().ok_or(SessionError::Stopping)?;
+        let launch = self.entry.launch(options, &*self.shared.env);
+        let mut env = vec![
+            ("HOME".to_owned(), "/home/agent".to_owned()),
+            ("USER".to_owned(), "agent".to_owned()),
+            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ];
+        env.extend(self.shared.workspaces.process_env(&workspace)?);
+        env.extend(launch.env);
+        if let Some(sealed) = &self.record.sealed_env {
+            let own: std::collections::BTreeMap<String, String> = open_json(&self.shared.sealer, sealed)?;
+            env.extend(own);
+        }
+        Ok(StartProcess {
+            id: self.tether_id(process),
+            argv: launch.argv,
+            env,
+            cwd: self.record.cwd.clone(),
+            uid: AGENT_UID,
+            gid: AGENT_UID,
+            pty: None,
+        })
+    }
+
+    /// The content of a pending prompt: of this step where it was just accepted, else of the store.
+    pub(super) fn prompt_content(&self, n: PromptNumber, step: &Step) -> Result<Vec<serde_json::Value>, SessionError> {
+        let fresh = step.prompts.iter().find_map(|(m, change)| match change {
+            crate::session::state::PromptChange::New(record) if *m == n => Some(record.content.clone()),
+            _ => None,
+        });
+        match fresh {
+            Some(content) => Ok(content),
+            None => match self.shared.store.prompt(&self.id, n)? {
+                Some(record) => Ok(record.content),
+                None => Err(SessionError::PromptNotFound { id: self.id.clone(), n }),
+            },
+        }
+    }
+}
+
+/// What was sealed as JSON.
+fn open_json<T: serde::de::DeserializeOwned>(sealer: &Sealer, sealed: &[u8]) -> Result<T, SessionError> {
+    let unreadable = |why: String| SessionError::Invalid {
+        field: "env",
+        message: format!(
+            "what was sealed for this session can't be read: {why}: the key file is not the one it was sealed with"
+        ),
+    };
+    let json = sealer.open(sealed).map_err(|e| unreadable(e.to_string()))?;
+    serde_json::from_slice(&json).map_err(|e| unreadable(e.to_string()))
+}

@@ -1,0 +1,143 @@
+//! From the agent's bytes to inputs of the state machine.
+
+use tokio::sync::mpsc;
+
+use super::Actor;
+use crate::agent::adapter::Output;
+use crate::agent::lines::Lines;
+use crate::domain::ProcessProgress;
+use crate::session::state::{Input, Step};
+use crate::store::StoreError;
+use crate::tether::client::{OutputStream, ProcessEvent};
+
+/// How much output goes into one commit at the most, so that commands get their turn.
+const BURST_BYTES: usize = 256 * 1024;
+/// How much of stderr is told with an exit.
+const STDERR_TAIL: usize = 4 * 1024;
+
+/// The output of an attached process.
+pub(super) struct Feed {
+    pub(super) process: String,
+    pub(super) events: mpsc::Receiver<ProcessEvent>,
+    stdout: Lines,
+    stderr: Lines,
+    stderr_tail: String,
+}
+
+impl Feed {
+    pub(super) fn new(process: &ProcessProgress, events: mpsc::Receiver<ProcessEvent>) -> Self {
+        Self {
+            process: process.id.clone(),
+            events,
+            stdout: Lines::new(process.stdout),
+            stderr: Lines::new(process.stderr),
+            stderr_tail: String::new(),
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        self.stderr_tail.push_str(text);
+        if self.stderr_tail.len() > STDERR_TAIL {
+            let mut cut = self.stderr_tail.len() - STDERR_TAIL;
+            while !self.stderr_tail.is_char_boundary(cut) {
+                cut += 1;
+            }
+            self.stderr_tail.drain(..cut);
+        }
+    }
+}
+
+impl Actor {
+    /// Takes what the process has to tell, as much as is there up to a bound, as one commit.
+    pub(super) async fn process_events(&mut self, first: Option<ProcessEvent>) -> Result<(), StoreError> {
+        let mut step = Step::default();
+        let mut bytes = 0;
+        let mut next = Some(first.unwrap_or_else(|| ProcessEvent::Detached { reason: "the connection ended".into() }));
+        while let Some(event) = next {
+            if let ProcessEvent::Output { bytes: output, .. } = &event {
+                bytes += output.len();
+            }
+            self.process_event(event, &mut step);
+            next = match &mut self.feed {
+                Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
+                _ => None,
+            };
+        }
+        self.finish(step, |_, _| ()).await
+    }
+
+    fn process_event(&mut self, event: ProcessEvent, step: &mut Step) {
+        match event {
+            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => self.stdout(&bytes, step),
+            ProcessEvent::Output { stream: OutputStream::Stderr, bytes, .. } => self.stderr(&bytes, step),
+            ProcessEvent::InputTaken { n } => self.apply(Input::Taken { n }, step),
+            ProcessEvent::InputRejected { n, reason } => {
+                let text = format!("wharf: the agent's input {n} was refused: {reason}\n");
+                self.apply(Input::Stderr { text }, step);
+            }
+            ProcessEvent::Exited { code, signal, lost } => {
+                self.last_lines(step);
+                let stderr = self.feed.take().map(|feed| feed.stderr_tail).unwrap_or_default();
+                self.apply(Input::Exited { code, signal, lost, stderr }, step);
+            }
+            ProcessEvent::Detached { reason } => {
+                self.feed = None;
+                self.client = None;
+                self.apply(Input::Detached { reason }, step);
+            }
+        }
+    }
+
+    fn stdout(&mut self, bytes: &[u8], step: &mut Step) {
+        let Some(feed) = &mut self.feed else { return };
+        for line in feed.stdout.push(bytes) {
+            self.line(&line.bytes, line.oversized, step);
+            if let Some(process) = &mut self.state.p.process {
+                process.stdout = line.end_offset;
+                step.dirty = true;
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8], oversized: bool, step: &mut Step) {
+        let outputs = match &mut self.adapter {
+            Some(adapter) if !oversized => adapter.receive(line),
+            _ => vec![Output::Unparsed { line: String::from_utf8_lossy(line).into_owned() }],
+        };
+        for output in outputs {
+            self.apply(Input::Agent(output), step);
+        }
+    }
+
+    fn stderr(&mut self, bytes: &[u8], step: &mut Step) {
+        let Some(feed) = &mut self.feed else { return };
+        let (mut text, mut end) = (String::new(), None);
+        for line in feed.stderr.push(bytes) {
+            text.push_str(&String::from_utf8_lossy(&line.bytes));
+            text.push('\n');
+            end = Some(line.end_offset);
+        }
+        let Some(end) = end else { return };
+        feed.remember(&text);
+        if let Some(process) = &mut self.state.p.process {
+            process.stderr = end;
+        }
+        self.apply(Input::Stderr { text }, step);
+    }
+
+    /// What the process wrote last, without a line feed.
+    fn last_lines(&mut self, step: &mut Step) {
+        let Some(feed) = &mut self.feed else { return };
+        let (stdout, stderr) = (feed.stdout.finish(), feed.stderr.finish());
+        if let Some(line) = stdout {
+            self.line(&line.bytes, line.oversized, step);
+        }
+        if let Some(line) = stderr {
+            let text = String::from_utf8_lossy(&line.bytes).into_owned();
+            if let Some(feed) = &mut self.feed {
+                feed.remember(&text);
+            }
+            self.apply(Input::Stderr { text }, step);
+        }
+    }
+}

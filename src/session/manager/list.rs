@@ -1,0 +1,163 @@
+//! Reading: views, lists and pages of events.
+
+use super::super::{EventPage, SessionError, SessionFilter, SessionView};
+use super::Sessions;
+use crate::domain::{Page, Progress, SessionId, SessionRecord, SessionStatus, WorkspaceId};
+
+/// How many records are looked at between two looks at the limit.
+const CHUNK: usize = 256;
+/// How much of a log is read at once.
+const READ_BYTES: usize = 1024 * 1024;
+
+impl Sessions {
+    /// Newest first; `after` is the id that the page before ended with.
+    ///
+    /// # Errors
+    /// `Invalid` for an `after` that is no id; `Workspace` for a workspace that is not there.
+    pub async fn list(
+        &self,
+        filter: SessionFilter,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Page<SessionView>, SessionError> {
+        let mut before = after
+            .as_deref()
+            .map(str::parse::<SessionId>)
+            .transpose()
+            .map_err(|e| SessionError::Invalid { field: "after", message: e.to_string() })?;
+        let workspace = match &filter.workspace {
+            Some(name) => Some(self.shared.workspaces.resolve(name)?.id),
+            None => None,
+        };
+        let mut items: Vec<SessionView> = Vec::new();
+        loop {
+            let records = self.shared.store.sessions(before.as_ref(), CHUNK)?;
+            let last_chunk = records.len() < CHUNK;
+            for record in records {
+                before = Some(record.id.clone());
+                if !matches(&filter, workspace.as_ref(), &record) {
+                    continue;
+                }
+                let view = self.view(record)?;
+                if filter.status.is_some_and(|status| status != view.status) {
+                    continue;
+                }
+                if items.len() == limit {
+                    let next = items.last().map(|s| s.id.to_string());
+                    return Ok(Page { items, next });
+                }
+                items.push(view);
+            }
+            if last_chunk {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    /// Events after `after`, at most `limit`, of the given types (none: all). `next` is set while the log has more.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` where `after` is beyond the log's end.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: u64,
+        limit: usize,
+        types: &[String],
+    ) -> Result<EventPage, SessionError> {
+        let record = self.resolve(id)?;
+        let last = self.progress(&record)?.last_seq;
+        if after > last {
+            let message = format!("the log of {} ends at event {last}, and {after} is beyond it", record.id);
+            return Err(SessionError::Invalid { field: "after", message });
+        }
+        let (store, types) = (self.shared.store.clone(), types.to_vec());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut items = Vec::new();
+            let mut cursor = after;
+            while cursor < last {
+                let runs = store.runs(&record.id, cursor + 1, READ_BYTES)?;
+                if runs.is_empty() {
+                    break;
+                }
+                for run in &runs {
+                    for (seq, json) in run.events().filter(|(seq, _)| *seq <= last) {
+                        if seq <= cursor {
+                            continue;
+                        }
+                        if items.len() == limit {
+                            return Ok(EventPage { items, next: Some(cursor) });
+                        }
+                        cursor = seq;
+                        if is_of(json, &types) {
+                            items.push(json.to_owned());
+                        }
+                    }
+                    cursor = cursor.max(run.last_seq().min(last));
+                }
+            }
+            Ok(EventPage { items, next: None })
+        });
+        read.await.map_err(|_| SessionError::Stopping)?
+    }
+
+    /// How far a session has come; one whose creation was cut short has come nowhere.
+    pub(super) fn progress(&self, record: &SessionRecord) -> Result<Progress, SessionError> {
+        Ok(self.shared.store.progress(&record.id)?.unwrap_or_else(|| Progress::new(record.created)))
+    }
+
+    /// A session as clients see it.
+    pub(super) fn view(&self, record: SessionRecord) -> Result<SessionView, SessionError> {
+        let progress = self.progress(&record)?;
+        Ok(SessionView {
+            summary: progress.summary.clone().or_else(|| record.key.as_ref().map(ToString::to_string)),
+            status: if record.closed.is_some() { SessionStatus::Closed } else { progress.status },
+            error: progress.error,
+            turn: progress.turn.as_ref().map(|t| crate::domain::PromptRecord::turn_name(t.prompt)),
+            queued: progress.queue.len(),
+            turns: progress.turns,
+            last_seq: progress.last_seq,
+            updated: progress.updated,
+            id: record.id,
+            key: record.key,
+            agent: record.agent,
+            workspace: record.workspace,
+            model: record.model,
+            mode: record.mode,
+            cwd: record.cwd,
+            permissions: record.permissions,
+            agent_session_id: record.agent_session_id,
+            project: record.project,
+            channel: record.channel,
+            task_id: record.task_id,
+            mcp_session_id: record.mcp_session_id,
+            labels: record.labels,
+            created: record.created,
+            closed: record.closed,
+        })
+    }
+}
+
+fn matches(filter: &SessionFilter, workspace: Option<&WorkspaceId>, record: &SessionRecord) -> bool {
+    let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+    let wants_closed = filter.closed || filter.status == Some(SessionStatus::Closed);
+    (wants_closed || record.closed.is_none())
+        && filter.app.as_deref().is_none_or(|app| record.key.as_ref().is_some_and(|key| key.app() == app))
+        && filter.agent.as_deref().is_none_or(|agent| agent == record.agent)
+        && workspace.is_none_or(|id| *id == record.workspace)
+        && same(&filter.project, &record.project)
+        && same(&filter.task_id, &record.task_id)
+        && same(&filter.mcp_session_id, &record.mcp_session_id)
+        && filter.labels.iter().all(|(k, v)| record.labels.get(k) == Some(v))
+}
+
+/// Whether an event's JSON is of one of the types.
+fn is_of(json: &str, types: &[String]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed<'a> {
+        #[serde(rename = "type")]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    types.is_empty()
+        || serde_json::from_str::<Typed<'_>>(json).is_ok_and(|event| types.iter().any(|t| *t == event.kind))
+}

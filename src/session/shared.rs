@@ -1,0 +1,102 @@
+//! What all sessions of a daemon share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::log::SessionLog;
+use crate::agent::Catalogue;
+use crate::domain::{Progress, SessionId};
+use crate::seal::Sealer;
+use crate::store::Store;
+use crate::workspace::Workspaces;
+
+/// How many workspaces may be woken at once: the engine starts containers one after another anyway.
+const WAKES: usize = 8;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// What an agent gets to end a cancelled turn by itself, before its tree is ended.
+    pub cancel_grace: Duration,
+    /// What a process gets between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// How long an actor with nothing to do stays in memory.
+    pub linger: Duration,
+    /// The longest wait for an agent to become ready or to be ended.
+    pub patience: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            cancel_grace: Duration::from_secs(5),
+            kill_grace: Duration::from_secs(2),
+            linger: Duration::from_secs(60),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// A value of an environment variable of the daemon.
+pub type EnvLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// What all sessions of a daemon share.
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) workspaces: Workspaces,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) sealer: Sealer,
+    pub(super) env: Arc<EnvLookup>,
+    pub(super) timeouts: Timeouts,
+    pub(super) tracker: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// How many workspaces may be woken at once.
+    pub(super) wakes: Semaphore,
+    logs: Mutex<HashMap<SessionId, Weak<SessionLog>>>,
+}
+
+impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "the composition root's list of parts")]
+    pub(super) fn new(
+        store: Store,
+        workspaces: Workspaces,
+        catalogue: Arc<Catalogue>,
+        sealer: Sealer,
+        env: Arc<EnvLookup>,
+        timeouts: Timeouts,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            workspaces,
+            catalogue,
+            sealer,
+            env,
+            timeouts,
+            tracker,
+            stop,
+            wakes: Semaphore::new(WAKES),
+            logs: Mutex::default(),
+        }
+    }
+
+    /// The one log object of a session: its actor publishes on it, its subscribers read from it.
+    pub(super) fn log(&self, id: &SessionId, progress: &Progress) -> Arc<SessionLog> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = logs.get(id).and_then(Weak::upgrade) {
+            return log;
+        }
+        if logs.len() > 64 && logs.len().is_power_of_two() {
+            logs.retain(|_, log| log.strong_count() > 0);
+        }
+        let log = Arc::new(SessionLog::new(progress.last_seq, progress.closed.is_some()));
+        logs.insert(id.clone(), Arc::downgrade(&log));
+        log
+    }
+}

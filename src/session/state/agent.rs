@@ -1,0 +1,136 @@
+//! What the adapter has learned from the agent.
+
+use super::{Call, Ending, State, Step};
+use crate::agent::adapter::Output;
+use crate::domain::{
+    EventData, PermissionOption, PermissionOptionKind, PermissionPolicy, PermissionRecord, PermissionState, Timestamp,
+    TurnError,
+};
+
+impl State {
+    /// Takes one output of the adapter.
+    pub(super) fn agent(&mut self, output: Output, now: Timestamp, step: &mut Step) {
+        match output {
+            Output::Send(text) => self.send(text, false, step),
+            Output::Ready => {
+                if let Some(process) = &mut self.p.process {
+                    process.ready = true;
+                    step.dirty = true;
+                }
+                self.wanted = false;
+                self.stumbles = 0;
+                self.advance(step);
+            }
+            Output::Linked { agent_session_id } => {
+                if self.p.agent_session_id.as_ref() != Some(&agent_session_id) {
+                    self.p.agent_session_id = Some(agent_session_id.clone());
+                    step.events.push((self.turn_number(), EventData::SessionLinked { agent_session_id }));
+                }
+            }
+            Output::ResumeFailed { message } => self.resume_failed(&message, step),
+            Output::Update(update) => step.events.push((self.turn_number(), EventData::Update(update))),
+            Output::PermissionRequested { id, tool_call, options } => {
+                self.permission_requested(id, tool_call, options, now, step);
+            }
+            Output::PermissionWithdrawn { id } => {
+                self.resolve_permission(&id, PermissionState::Withdrawn, "withdrawn", step);
+            }
+            Output::TurnEnded(end) => self.turn_ended(end, step),
+            Output::Fatal { message } => self.fatal(message, step),
+            Output::Unparsed { line } => step.events.push((self.turn_number(), EventData::AgentUnparsed { line })),
+        }
+    }
+
+    fn resume_failed(&mut self, said: &str, step: &mut Step) {
+        let message = format!("the agent could not resume its conversation: {said}: reset the session to begin afresh");
+        step.events.push((self.turn_number(), EventData::SessionResumeFailed { message: message.clone() }));
+        self.fail(message, step);
+        self.end(Ending::Useless, step);
+    }
+
+    fn fatal(&mut self, message: String, step: &mut Step) {
+        if let Some(turn) = &mut self.p.turn
+            && turn.outcome.is_none()
+            && !turn.cancelling
+        {
+            turn.outcome = Some(crate::domain::TurnOutcome {
+                status: crate::domain::PromptState::Failed,
+                stop_reason: None,
+                usage: None,
+                error: Some(TurnError { message: message.clone(), status: None }),
+            });
+        }
+        self.fail(format!("{message}: restore the session to try again"), step);
+        self.end(Ending::Useless, step);
+    }
+
+    fn permission_requested(
+        &mut self,
+        id: String,
+        tool_call: serde_json::Value,
+        options: Vec<PermissionOption>,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        // The agent's ids are unique within its process only.
+        let record_id = self.p.process.as_ref().map_or_else(|| id.clone(), |process| format!("{}-{id}", process.id));
+        let record = PermissionRecord {
+            id: record_id.clone(),
+            prompt: self.turn_number(),
+            time: now,
+            tool_call: tool_call.clone(),
+            options: options.clone(),
+            state: PermissionState::Pending,
+        };
+        step.events.push((
+            self.turn_number(),
+            EventData::PermissionRequested { id: record_id.clone(), tool_call, options: options.clone() },
+        ));
+        step.permissions.push(record.clone());
+        self.pending.insert(record_id.clone(), record);
+        if self.p.turn.as_ref().is_some_and(|turn| turn.cancelling) {
+            // The cancel was sent before the agent asked: it must not go on.
+            if let Some(option) = choose(&options, PermissionPolicy::Deny) {
+                self.answer(&record_id, &option, "policy", step);
+            }
+        } else if let Some(option) = choose(&options, self.policy) {
+            self.answer(&record_id, &option, "policy", step);
+        }
+    }
+
+    /// Answers a pending request.
+    pub(super) fn answer(&mut self, id: &str, option_id: &str, by: &'static str, step: &mut Step) {
+        if !self.pending.contains_key(id) {
+            return;
+        }
+        let state = PermissionState::Answered { option_id: option_id.to_owned() };
+        self.resolve_permission(id, state, by, step);
+        let own =
+            self.p.process.as_ref().and_then(|process| id.strip_prefix(&format!("{}-", process.id))).unwrap_or(id);
+        step.calls.push_back(Call::Answer { id: own.to_owned(), option_id: option_id.to_owned() });
+    }
+
+    /// Brings a pending request to its end; `id` is the record's, or the agent's own.
+    pub(super) fn resolve_permission(&mut self, id: &str, state: PermissionState, by: &'static str, step: &mut Step) {
+        let full = self.p.process.as_ref().map(|process| format!("{}-{id}", process.id));
+        let found = self.pending.remove(id).or_else(|| full.and_then(|full| self.pending.remove(&full)));
+        let Some(mut record) = found else { return };
+        let option_id = match &state {
+            PermissionState::Answered { option_id } => Some(option_id.clone()),
+            PermissionState::Pending | PermissionState::Withdrawn => None,
+        };
+        record.state = state;
+        step.events.push((record.prompt, EventData::PermissionResolved { id: record.id.clone(), option_id, by }));
+        step.permissions.push(record);
+    }
+}
+
+/// The option that a policy chooses; `None` where a client is to be asked.
+fn choose(options: &[PermissionOption], policy: PermissionPolicy) -> Option<String> {
+    let kinds = match policy {
+        PermissionPolicy::Ask => return None,
+        PermissionPolicy::Allow => [PermissionOptionKind::AllowOnce, PermissionOptionKind::AllowAlways],
+        PermissionPolicy::Deny => [PermissionOptionKind::RejectOnce, PermissionOptionKind::RejectAlways],
+    };
+    kinds.iter().find_map(|kind| options.iter().find(|o| o.kind == *kind)).map(|o| o.option_id.clone())
+}

@@ -1,0 +1,7 @@
+//! The adapters against recorded transcripts of real agents, against noise, and against the real demo agent.
+
+mod captures;
+mod cases;
+mod demo;
+mod fuzz;
+mod script;

@@ -1,0 +1,192 @@
+//! The tests' own model API, spoken to as an agent does: what the tests with real agents stand on.
+
+#[path = "support/model_server/mod.rs"]
+mod model_server;
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// The log, a line at a time, as the test reads it.
+struct Lines(mpsc::SyncSender<Value>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line = serde_json::from_slice(line).expect("a line of the log is one JSON document");
+            self.0.send(line).map_err(io::Error::other)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    log: mpsc::Receiver<Value>,
+}
+
+impl Server {
+    fn start(delay: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let (sender, log) = mpsc::sync_channel(1024);
+        // It serves for as long as the test's process lives.
+        thread::spawn(move || model_server::serve(&listener, delay, io::LineWriter::new(Lines(sender))));
+        let server = Self { address, log };
+        assert_eq!(server.logged()["listening"], address.to_string());
+        server
+    }
+
+    fn logged(&self) -> Value {
+        self.log.recv_timeout(Duration::from_secs(10)).expect("a line in the log")
+    }
+
+    fn send(&self, request: &str) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.write_all(request.as_bytes()).expect("the request is sent");
+        BufReader::new(stream)
+    }
+
+    /// One request on a connection of its own: the head and the body of the answer.
+    fn whole(&self, request: &str) -> (String, String) {
+        let mut stream = self.send(request);
+        stream.get_ref().shutdown(Shutdown::Write).expect("no more requests");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        (head.to_owned(), body.to_owned())
+    }
+}
+
+fn post(path: &str, body: &Value) -> String {
+    let body = body.to_string();
+    format!("POST {path} HTTP/1.1\r\nhost: model\r\nx-api-key: secret\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn message(text: &str, stream: bool) -> String {
+    post(
+        "/v1/messages?beta=true",
+        &json!({"model": "m1", "stream": stream, "tools": [{"name": "Bash"}], "messages": [{"role": "user", "content": text}]}),
+    )
+}
+
+/// The events of a chunked stream, its framing checked.
+fn events(mut body: &str) -> Vec<Value> {
+    let mut events = Vec::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").expect("a chunk's size");
+        let (chunk, rest) = rest.split_at(usize::from_str_radix(size, 16).expect("hexadecimal"));
+        body = rest.strip_prefix("\r\n").expect("a chunk's end");
+        if chunk.is_empty() {
+            assert_eq!(body, "", "nothing after the last chunk");
+            return events;
+        }
+        let (name, data) = chunk.split_once("\ndata: ").expect("an event with a name");
+        let data: Value = serde_json::from_str(data.trim_end()).expect("data is JSON");
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        events.push(data);
+    }
+}
+
+#[test]
+fn a_streamed_answer_has_the_events_of_the_messages_api() {
+    let server = Server::start(Duration::from_millis(1));
+    let (head, body) = server.whole(&message("think all is well", true));
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
+    let events = events(&body);
+    let types: Vec<_> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(types[..3], ["message_start", "ping", "content_block_start"]);
+    assert_eq!(types[types.len() - 3..], ["content_block_stop", "message_delta", "message_stop"]);
+    let text: String = events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
+    assert_eq!(text, "all is well");
+    let starts: Vec<_> = events.iter().filter_map(|event| event["content_block"]["type"].as_str()).collect();
+    assert_eq!(starts, ["thinking", "text"]);
+    assert_eq!(events[types.len() - 2]["delta"]["stop_reason"], "end_turn");
+}
+
+#[test]
+fn a_tool_call_and_its_result_make_a_turn() {
+    let server = Server::start(Duration::from_millis(1));
+    let (_, body) = server.whole(&message("run echo hi", true));
+    let events = events(&body);
+    let call = events.iter().find(|event| event["content_block"]["type"] == "tool_use").expect("a call");
+    let input = events.iter().find_map(|event| event["delta"]["partial_json"].as_str()).expect("its input");
+    assert_eq!(serde_json::from_str::<Value>(input).expect("JSON")["command"], "echo hi");
+    let (_, body) = server.whole(&post(
+        "/v1/messages",
+        &json!({"messages": [
+            {"role": "user", "content": "run echo hi"},
+            {"role": "assistant", "content": [call["content_block"]]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call["content_block"]["id"], "content": "hi\n"}]},
+        ]}),
+    ));
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(answer["content"], json!([{"type": "text", "text": "DONE\nhi"}]));
+    assert_eq!(answer["stop_reason"], "end_turn");
+    let asked: Vec<Value> = (0..4).map(|_| server.logged()).filter(|line| line["api"] == "anthropic").collect();
+    assert_eq!((&asked[0]["text"], &asked[0]["auth"]), (&json!("run echo hi"), &json!("x-api-key")));
+    assert_eq!(asked[1]["tool_output"], "hi\n");
+    assert!(!asked.iter().any(|line| line.to_string().contains("secret")), "the key is not logged");
+}
+
+#[test]
+fn a_client_that_goes_away_is_noticed_at_once() {
+    let server = Server::start(Duration::from_secs(600));
+    let mut stream = server.send(&message("slow 3", true));
+    let mut line = String::new();
+    while !line.contains("chunk 1 ") {
+        line.clear();
+        assert_ne!(stream.read_line(&mut line).expect("the stream goes on"), 0);
+    }
+    assert_eq!(server.logged()["text"], "slow 3");
+    let began = Instant::now();
+    drop(stream);
+    assert_eq!(server.logged()["event"], "disconnect");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn errors_and_small_routes_answer_on_one_connection() {
+    let server = Server::start(Duration::ZERO);
+    let requests = [
+        message("error 529 too much", false),
+        post("/v1/messages/count_tokens", &json!({"messages": []})),
+        "HEAD / HTTP/1.1\r\n\r\n".to_owned(),
+        "POST /v1/messages HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{\"m\r\n8\r\nodel\":1}\r\n0\r\n\r\n"
+            .to_owned(),
+        post("/v1/messages", &json!("no object")),
+        post("/v1/nothing", &json!({})),
+    ];
+    let (head, rest) = server.whole(&requests.concat());
+    assert!(head.starts_with("HTTP/1.1 529"), "{head}");
+    assert!(rest.contains("overloaded_error") && rest.contains("too much") && rest.contains("input_tokens"), "{rest}");
+    let statuses: Vec<&str> = rest.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "400", "404"]);
+}
+
+#[test]
+fn nonsense_ends_the_connection_and_nothing_else() {
+    let server = Server::start(Duration::ZERO);
+    for nonsense in
+        ["\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n"]
+    {
+        let mut stream = server.send(nonsense);
+        let mut answer = Vec::new();
+        // A reset is as good an end as a close.
+        let _ = stream.read_to_end(&mut answer);
+        assert_eq!(answer, b"", "{nonsense:?}");
+        assert_eq!(server.logged()["event"], "broken");
+    }
+    assert!(server.whole("GET /health HTTP/1.1\r\n\r\n").1.contains("true"));
+}

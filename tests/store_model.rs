@@ -1,0 +1,224 @@
+//! Any sequence of batches, with the store closed and opened anywhere in between, equals a model in memory.
+
+mod store_common;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use store_common::{batch, open, progress, prompt, run, session, workspace};
+use wharf::domain::{PromptState, SessionId, SessionKey, SessionRecord, WorkspaceId, WorkspaceRecord};
+use wharf::store::{Batch, Commit, Store, StoreError};
+
+/// One step; sessions, workspaces, names and tasks are picked from a few, so that they collide.
+#[derive(Clone, Debug)]
+enum Step {
+    Workspace { ws: usize, name: Option<u8> },
+    DropWorkspace { ws: usize },
+    Session { s: usize, ws: usize, key: Option<u8>, task: Option<u8>, agent: Option<u8> },
+    DropSession { s: usize },
+    Append { s: usize, count: u64, gap: u64 },
+    Prompt { s: usize, n: u64, done: bool },
+    DropEvents { s: usize },
+    Reopen,
+}
+
+const SESSIONS: usize = 4;
+const WORKSPACES: usize = 3;
+
+fn step() -> impl Strategy<Value = Step> {
+    let (s, ws) = (0..SESSIONS, 0..WORKSPACES);
+    let name = || proptest::option::of(0..3_u8);
+    prop_oneof![
+        2 => (ws.clone(), name()).prop_map(|(ws, name)| Step::Workspace { ws, name }),
+        1 => ws.clone().prop_map(|ws| Step::DropWorkspace { ws }),
+        4 => (s.clone(), ws, name(), name(), name())
+            .prop_map(|(s, ws, key, task, agent)| Step::Session { s, ws, key, task, agent }),
+        1 => s.clone().prop_map(|s| Step::DropSession { s }),
+        8 => (s.clone(), 1..4_u64, prop_oneof![9 => Just(0_u64), 1 => Just(1)])
+            .prop_map(|(s, count, gap)| Step::Append { s, count, gap }),
+        3 => (s.clone(), 1..5_u64, any::<bool>()).prop_map(|(s, n, done)| Step::Prompt { s, n, done }),
+        1 => s.prop_map(|s| Step::DropEvents { s }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Log {
+    runs: Vec<(u64, u64)>,
+    last_seq: u64,
+    prompts: BTreeMap<u64, bool>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Model {
+    workspaces: BTreeMap<usize, Option<u8>>,
+    sessions: BTreeMap<usize, (usize, Option<u8>, Option<u8>, Option<u8>)>,
+    logs: BTreeMap<usize, Log>,
+}
+
+struct Ids {
+    sessions: Vec<SessionId>,
+    workspaces: Vec<WorkspaceId>,
+}
+
+impl Ids {
+    fn record(&self, s: usize, ws: usize, key: Option<u8>, task: Option<u8>, agent: Option<u8>) -> SessionRecord {
+        SessionRecord {
+            key: key.map(key_of),
+            workspace: self.workspaces[ws].clone(),
+            task_id: task.map(|t| format!("task-{t}")),
+            agent_session_id: agent.map(|a| format!("agent-{a}")),
+            ..session(&self.sessions[s])
+        }
+    }
+}
+
+fn key_of(n: u8) -> SessionKey {
+    format!("app:{n}").parse().unwrap()
+}
+
+impl Model {
+    /// Applies a step and puts it into the batch; `false`: the store must refuse the batch.
+    fn step(&mut self, ids: &Ids, step: &Step, b: &mut Batch) -> bool {
+        match *step {
+            Step::Workspace { ws, name } => {
+                let record = WorkspaceRecord { name: name.map(|n| format!("w{n}")), ..workspace(&ids.workspaces[ws]) };
+                b.put_workspace(record);
+                let taken = name.is_some() && self.workspaces.iter().any(|(w, n)| *w != ws && *n == name);
+                self.workspaces.insert(ws, name);
+                !taken
+            }
+            Step::DropWorkspace { ws } => {
+                b.delete_workspace(ids.workspaces[ws].clone());
+                self.workspaces.remove(&ws);
+                true
+            }
+            Step::Session { s, ws, key, task, agent } => {
+                b.put_session(ids.record(s, ws, key, task, agent));
+                let taken = key.is_some() && self.sessions.iter().any(|(o, r)| *o != s && r.1 == key);
+                self.sessions.insert(s, (ws, key, task, agent));
+                !taken
+            }
+            Step::DropSession { s } => {
+                b.delete_session(ids.sessions[s].clone());
+                self.sessions.remove(&s);
+                self.logs.remove(&s);
+                true
+            }
+            Step::Append { s, count, gap } => {
+                let agent = self.sessions.get(&s).and_then(|r| r.3);
+                let log = self.logs.entry(s).or_default();
+                let first = log.last_seq + 1 + gap;
+                let mut p = progress(first + count - 1);
+                p.agent_session_id = agent.map(|a| format!("agent-{a}"));
+                let id = &ids.sessions[s];
+                b.append(id.clone(), run(id, first, count)).put_progress(id.clone(), &p);
+                log.runs.push((first, count));
+                log.last_seq = first + count - 1;
+                gap == 0 && self.sessions.contains_key(&s)
+            }
+            Step::Prompt { s, n, done } => {
+                let state = if done { PromptState::Done } else { PromptState::Pending };
+                b.put_prompt(ids.sessions[s].clone(), prompt(n, state));
+                self.logs.entry(s).or_default().prompts.insert(n, done);
+                self.sessions.contains_key(&s)
+            }
+            Step::DropEvents { s } => {
+                b.delete_events_of(ids.sessions[s].clone());
+                self.logs.entry(s).or_default().runs.clear();
+                true
+            }
+            Step::Reopen => true,
+        }
+    }
+
+    fn check(&self, ids: &Ids, store: &Store) -> Result<(), StoreError> {
+        for (ws, id) in ids.workspaces.iter().enumerate() {
+            let found = store.workspace(id)?.map(|w| w.name);
+            assert_eq!(found, self.workspaces.get(&ws).map(|n| n.map(|n| format!("w{n}"))));
+            let of: Vec<_> =
+                self.sessions.iter().filter(|(_, r)| r.0 == ws).map(|(s, _)| ids.sessions[*s].clone()).collect();
+            assert_eq!(store.sessions_of_workspace(id)?, of);
+        }
+        for n in 0..3 {
+            let owner =
+                self.workspaces.iter().find(|(_, name)| **name == Some(n)).map(|(w, _)| ids.workspaces[*w].clone());
+            assert_eq!(store.workspace_by_name(&format!("w{n}"))?, owner);
+            let owner = self.sessions.iter().find(|(_, r)| r.1 == Some(n)).map(|(s, _)| ids.sessions[*s].clone());
+            assert_eq!(store.session_by_key(&key_of(n))?, owner);
+            let with = |pick: fn(&(usize, Option<u8>, Option<u8>, Option<u8>)) -> Option<u8>| -> Vec<SessionId> {
+                self.sessions
+                    .iter()
+                    .filter(|(_, r)| pick(r) == Some(n))
+                    .map(|(s, _)| ids.sessions[*s].clone())
+                    .collect()
+            };
+            assert_eq!(store.sessions_by_task(&format!("task-{n}"))?, with(|r| r.2));
+            assert_eq!(store.sessions_by_agent_id(&format!("agent-{n}"))?, with(|r| r.3));
+        }
+        let newest: Vec<_> = self
+            .sessions
+            .iter()
+            .rev()
+            .map(|(s, (ws, key, task, agent))| ids.record(*s, *ws, *key, *task, *agent))
+            .collect();
+        assert_eq!(store.sessions(None, 100)?, newest);
+        for (s, id) in ids.sessions.iter().enumerate() {
+            let log = self.logs.get(&s).filter(|_| self.sessions.contains_key(&s)).cloned().unwrap_or_default();
+            let runs: Vec<_> = log.runs.iter().map(|(first, count)| run(id, *first, *count)).collect();
+            assert_eq!(store.runs(id, 0, usize::MAX)?, runs);
+            assert_eq!(store.progress(id)?.map_or(0, |p| p.last_seq), log.last_seq);
+            let prompts: Vec<_> =
+                store.prompts(id, 0, 100)?.iter().map(|p| (p.id, p.state == PromptState::Done)).collect();
+            assert_eq!(prompts, log.prompts.into_iter().collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+}
+
+/// Where the record and the progress of a session differ, opening changes the record: the log has the last word.
+fn after_reopening(model: &mut Model, store: &Store, ids: &Ids) {
+    for (s, record) in &mut model.sessions {
+        if let Some(p) = store.progress(&ids.sessions[*s]).unwrap() {
+            record.3 = p.agent_session_id.and_then(|a| a.strip_prefix("agent-")?.parse().ok());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn the_store_equals_the_model(batches in proptest::collection::vec(proptest::collection::vec(step(), 1..4), 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ids = Ids {
+            sessions: (0..SESSIONS).map(|_| SessionId::new("demo")).collect(),
+            workspaces: (0..WORKSPACES).map(|_| WorkspaceId::new()).collect(),
+        };
+        let (mut store, mut model) = (open(dir.path()), Model::default());
+        let mut waiting: Vec<(Commit, bool)> = Vec::new();
+        for steps in &batches {
+            let mut next = model.clone();
+            let mut taken = true;
+            let b = batch(|b| steps.iter().for_each(|step| taken &= next.step(&ids, step, b)));
+            waiting.push((store.submit(b), taken));
+            if taken {
+                model = next;
+            }
+            if steps.iter().any(|s| matches!(s, Step::Reopen)) {
+                for (commit, taken) in waiting.drain(..) {
+                    prop_assert_eq!(runtime.block_on(commit).is_ok(), taken);
+                }
+                model.check(&ids, &store).unwrap();
+                drop(store);
+                store = open(dir.path());
+                after_reopening(&mut model, &store, &ids);
+                model.check(&ids, &store).unwrap();
+            }
+        }
+        for (commit, taken) in waiting {
+            prop_assert_eq!(runtime.block_on(commit).is_ok(), taken);
+        }
+        model.check(&ids, &store).unwrap();
+    }
+}
