@@ -102,7 +102,7 @@ async fn life(transport: Transport) {
     assert_eq!(found.labels[LABEL_WORKSPACE], made.id.as_str());
     assert_eq!(site.ground.left().await.len(), 4, "a container and three volumes");
     assert!(workspaces.attached(&made.id).is_some());
-    assert_eq!(workspaces.running().await.unwrap(), [made.id.clone()]);
+    assert_eq!(workspaces.running().await.unwrap(), std::slice::from_ref(&made.id));
 
     let stopped = soon("the stop", workspaces.stop("life")).await.unwrap();
     assert_eq!(stopped.status, WorkspaceStatus::Stopped);
@@ -262,7 +262,7 @@ async fn a_daemon_that_comes_back_finds_its_containers_running() {
     let rooms = site.reopen();
     let mut engine_state = rooms.workspaces.engine_state();
     soon("the engine", engine_state.wait_for(|state| *state == EngineState::Up)).await.unwrap();
-    assert_eq!(rooms.workspaces.running().await.unwrap(), [made.id.clone()]);
+    assert_eq!(rooms.workspaces.running().await.unwrap(), std::slice::from_ref(&made.id));
     until(&mut rooms.workspaces.watch(&made.id), WorkspaceStatus::Running).await;
     soon("the connection", rooms.workspaces.attach(&made.id)).await.unwrap();
     assert_eq!(site.ground.engine.inspect_container(&container(&made.id)).await.unwrap().id, before.id);
@@ -322,14 +322,9 @@ async fn orphans_are_found_and_removed_and_others_are_left_alone() {
     assert_eq!(ours(rooms.workspaces.orphans().await.unwrap()), expected);
     assert_eq!(ours(other_rooms.workspaces.orphans().await.unwrap()), [], "another daemon does not see them");
     assert_eq!(other_rooms.workspaces.running().await.unwrap(), []);
-    for (kind, name) in &expected {
-        // One by one what `remove_orphans` does, but for other versions of tether: other tests may be filling them.
-        let found = rooms.workspaces.orphans().await.unwrap();
-        assert!(found.iter().any(|o| (o.kind, &o.name) == (*kind, name)));
-    }
     rooms.workspaces.remove_orphans().await.unwrap();
     assert_eq!(ours(rooms.workspaces.orphans().await.unwrap()), []);
-    assert_eq!(rooms.workspaces.running().await.unwrap(), [kept.id.clone()]);
+    assert_eq!(rooms.workspaces.running().await.unwrap(), std::slice::from_ref(&kept.id));
     rooms.workspaces.delete(&kept.id).await.unwrap();
     site.assert_empty().await;
     other_site.assert_empty().await;

@@ -94,6 +94,7 @@ impl BringUp {
             container: names::container(&self.record.id),
             host_dir: self.shared.host_dir(&self.record.id),
             listening_by,
+            by_socket: AtomicBool::new(false),
             lost: self.run.lost.clone(),
         };
         let stop = self.run.disconnect.clone();
