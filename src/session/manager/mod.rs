@@ -21,9 +21,7 @@ use super::log::Subscription;
 use super::shared::{EnvLookup, Shared, Timeouts};
 use super::{NewPrompt, PermissionAnswer, SessionChanges, SessionError, SessionView};
 use crate::agent::Catalogue;
-use crate::domain::{
-    Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId,
-};
+use crate::domain::{Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId};
 use crate::seal::Sealer;
 use crate::store::Store;
 use crate::workspace::{WorkspaceView, Workspaces};
@@ -270,8 +268,7 @@ impl Sessions {
     /// `NotFound`; `Invalid` where `after` is beyond the log's end.
     pub async fn subscribe(&self, id: &str, after: u64) -> Result<Subscription, SessionError> {
         let record = self.resolve(id)?;
-        let progress = self.progress(&record)?;
-        let log = self.shared.log(&record.id, &progress);
+        let log = self.shared.log(&record.id)?;
         Subscription::new(self.shared.store.clone(), record.id, log, after)
     }
 

@@ -220,6 +220,7 @@ impl World {
                 self.input(Input::Ended { process });
             }
             Effect::ArmCancel { n } => self.input(Input::CancelTimeout { n }),
+            Effect::ArmHandshake { process } => self.input(Input::HandshakeTimeout { process }),
             Effect::Forget { process } => {
                 self.procs.remove(&process);
             }
@@ -326,7 +327,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..2_000 {
             if let Some(effect) = (!self.effects.is_empty()).then(|| self.effects.remove(0)) {
-                if !matches!(effect, Effect::ArmCancel { .. }) {
+                if !matches!(effect, Effect::ArmCancel { .. } | Effect::ArmHandshake { .. }) {
                     self.resolve(effect, false);
                 }
                 continue;
@@ -380,6 +381,7 @@ fn a_crash_loop_is_stopped_and_said() {
     for _ in 0..DEATHS_MAX {
         while !world.effects.is_empty() {
             world.act(Act::Resolve { which: 0, fails: false });
+            world.effects.retain(|effect| !matches!(effect, Effect::ArmHandshake { .. }));
         }
         world.act(Act::AgentDies);
         world.agent_acts(false);
