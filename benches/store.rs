@@ -15,21 +15,21 @@ use wharf::{
 
 /// What was measured: the store and the plain file in the same run.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Durable commits a second of many writers, through the store.
-    pub grouped: f64,
+    pub(crate) grouped: f64,
     /// The same, appended to a plain file.
-    pub grouped_raw: f64,
+    pub(crate) grouped_raw: f64,
     /// Median time of one durable commit with no other under way, through the store.
-    pub single: Duration,
+    pub(crate) single: Duration,
     /// The same, appended to a plain file.
-    pub single_raw: Duration,
+    pub(crate) single_raw: Duration,
     /// How many single commits the medians are of.
-    pub n: usize,
+    pub(crate) n: usize,
 }
 
 /// Measures in a new directory below `dir`: `writers` of records of `bytes` bytes for about `time` each, and `n` alone.
-pub fn measure(dir: &Path, writers: usize, bytes: usize, time: Duration, n: usize) -> std::io::Result<Figures> {
+pub(crate) fn measure(dir: &Path, writers: usize, bytes: usize, time: Duration, n: usize) -> std::io::Result<Figures> {
     let runtime = Runtime::new()?;
     let store_dir = dir.join("store");
     let store = Store::open(&store_dir, Options::default()).map_err(std::io::Error::other)?;

@@ -169,7 +169,7 @@ impl State {
         let Some(process) = &mut self.p.process else { return };
         process.last_input += 1;
         let n = process.last_input;
-        process.outbox.push(OutboxEntry { n, mark, text });
+        process.outbox.push(OutboxEntry { n, mark, text, sealed: false });
         if mark && let Some(turn) = &mut self.p.turn {
             turn.input = Some(n);
         }
