@@ -97,15 +97,23 @@ impl BringUp {
             by_socket: AtomicBool::new(false),
             lost: self.run.lost.clone(),
         };
-        let stop = self.run.disconnect.clone();
+        let stop = self.run.disconnect.child_token();
+        // An attempt that is given up must not go on behind the next one.
+        let given_up = stop.clone().drop_guard();
         let connecting = TetherClient::connect(connector, &self.shared.tracker, stop);
-        match tokio::time::timeout(UNTIL_CONNECTED, connecting).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(WorkspaceError::Tether { message: error.to_string() }),
-            Err(_) => Err(WorkspaceError::Tether {
-                message: format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
-            }),
-        }
+        let message = tokio::select! {
+            biased;
+            () = self.run.lost.cancelled() => "the container ended".to_owned(),
+            connected = tokio::time::timeout(UNTIL_CONNECTED, connecting) => match connected {
+                Ok(Ok(client)) => {
+                    given_up.disarm();
+                    return Ok(client);
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
+            },
+        };
+        Err(WorkspaceError::Tether { message })
     }
 
     /// Until the container runs; answers its id where it was made here. Whatever is missing is made, in the order in
@@ -121,6 +129,7 @@ impl BringUp {
         }
         let mut last = None;
         for _ in 0..ATTEMPTS {
+            self.check_wanted()?;
             if self.shared.sockets.used() {
                 self.make_host_dir().await?;
             }
@@ -128,6 +137,7 @@ impl BringUp {
                 made = self.create().await?.or(made);
                 exists = true;
             }
+            self.check_wanted()?;
             match engine.start_container(&name).await {
                 Ok(()) => return Ok(made),
                 Err(EngineError::Paused { .. }) => {
@@ -168,6 +178,12 @@ impl BringUp {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Nothing more is begun once it is broken off.
+    fn check_wanted(&self) -> Result<(), WorkspaceError> {
+        let broken_off = || WorkspaceError::Engine { message: "the start was broken off".to_owned() };
+        if self.run.lost.is_cancelled() { Err(broken_off()) } else { Ok(()) }
     }
 
     /// A container of this name must be this workspace's.
