@@ -24,6 +24,8 @@ pub struct Daemon {
     child: Option<Child>,
     env: Vec<(String, String)>,
     config: Option<String>,
+    /// Dropped last of all, when its containers are gone.
+    tether: engine::TetherVolumes,
 }
 
 impl Daemon {
@@ -45,7 +47,8 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a directory");
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { dir: Some(dir), state, child: None, env, config: config.map(str::to_owned) }
+        let (config, tether) = (config.map(str::to_owned), engine::TetherVolumes::hold());
+        Self { dir: Some(dir), state, child: None, env, config, tether }
     }
 
     /// The state directory.
