@@ -4,6 +4,8 @@ mod command;
 mod commit;
 mod effects;
 mod feed;
+mod mailbox;
+mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::command::{Command, Handle};
 use self::effects::Done;
 use self::feed::Feed;
+pub(super) use self::mailbox::{Command, Handle};
 use super::log::SessionLog;
 use super::shared::Shared;
 use super::state::{Call, Input, State, Step};
@@ -51,7 +53,7 @@ pub(super) struct Actor {
     /// Consecutive tries to reach an engine that is away.
     retries: u32,
     /// Who waits for what.
-    waiters: Vec<command::Waiter>,
+    waiters: Vec<waiters::Waiter>,
     /// Why the last wake failed, for who waits for it.
     wake_error: Option<WorkspaceError>,
     /// Whether an own workspace is still being deleted after the close.
@@ -72,7 +74,7 @@ impl Actor {
             }
             match Self::load(shared, actor_id.clone(), commands) {
                 Ok(actor) => actor.run().await,
-                Err((e, commands)) => command::refuse_all(commands, &e).await,
+                Err((e, commands)) => mailbox::refuse_all(commands, &e).await,
             }
             drop(over_guard);
         });
@@ -156,7 +158,7 @@ impl Actor {
             }
         }
         self.log.rest();
-        command::drain(&mut self.commands).await;
+        mailbox::drain(&mut self.commands).await;
     }
 
     /// Applies inputs, with the adapter calls that they lead to, as one commit; then does what follows.
