@@ -208,6 +208,7 @@ async fn cancel(stage: &Stage) {
     let id = stage.session("claude:cancel", json!({ "workspace": "shared", "permissions": "allow" })).await;
     let mut events = client.events(&id, 0).await;
     let n = client.prompt(&id, "run setsid sleep 601 & sleep 600").await;
+    events.until(|e| e.json["data"]["sessionUpdate"] == "tool_call_update").await;
     let sleeping = || stage.processes().iter().filter(|line| line.contains("sleep 60")).cloned().collect::<Vec<_>>();
     let deadline = Instant::now() + PATIENCE;
     while !["sleep 600", "sleep 601"].iter().all(|s| sleeping().iter().any(|line| line.ends_with(s))) {
