@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
-    engine::{ContainerState, EngineError, LABEL_WORKSPACE},
+    engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
     tether::client::TetherClient,
 };
@@ -61,13 +61,17 @@ pub(super) struct Up {
 
 impl BringUp {
     /// Makes the container where there is none, starts it, connects.
-    pub(super) async fn run(self) -> Result<Up, WorkspaceError> {
+    pub(super) async fn run(mut self) -> Result<Up, WorkspaceError> {
+        if self.status == WorkspaceStatus::Unknown {
+            self.look().await?;
+        }
         if self.status == WorkspaceStatus::Running {
             self.run.started.store(true, Ordering::Relaxed);
             match self.connect(Instant::now()).await {
                 // It ended meanwhile, or the engine has not told us yet that it did.
                 Err(WorkspaceError::Tether { .. }) if !self.run.lost.is_cancelled() => {
                     self.run.started.store(false, Ordering::Relaxed);
+                    self.look().await?;
                 }
                 done => return done.map(|client| Up { client, made: None }),
             }
@@ -86,6 +90,26 @@ impl BringUp {
         let ended = found.state == ContainerState::Exited;
         let why = reasons::death(found.exit_code, found.oom_killed, self.shared.memory(&self.record));
         ended.then(|| WorkspaceError::Tether { message: format!("{why} right after its start") })
+    }
+
+    /// Asks the engine what there is: a new daemon may be asked for a workspace before it has seen all containers.
+    async fn look(&mut self) -> Result<(), WorkspaceError> {
+        self.status = match self.shared.engine.inspect_container(&names::container(&self.record.id)).await {
+            Ok(found) => {
+                let version = found.labels.get(LABEL_TETHER).map(String::as_str);
+                self.outdated = version != Some(self.shared.tether.version());
+                match found.state {
+                    ContainerState::Running => WorkspaceStatus::Running,
+                    ContainerState::Paused => WorkspaceStatus::Paused,
+                    ContainerState::Created | ContainerState::Exited | ContainerState::Other => {
+                        WorkspaceStatus::Stopped
+                    }
+                }
+            }
+            Err(EngineError::NotFound { .. }) => WorkspaceStatus::Absent,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(())
     }
 
     async fn connect(&self, listening_by: Instant) -> Result<TetherClient, WorkspaceError> {
@@ -123,14 +147,17 @@ impl BringUp {
         let name = names::container(&self.record.id);
         let mut made = None;
         let mut exists = self.status != WorkspaceStatus::Absent;
-        if exists && self.outdated {
+        // A tether that lives listens already, at a socket that it makes only once.
+        let alive = matches!(self.status, WorkspaceStatus::Running | WorkspaceStatus::Paused);
+        // One that runs was just tried: a tether of another version that can't be spoken to is of no use any more.
+        if exists && self.outdated && self.status != WorkspaceStatus::Paused {
             engine.remove_container(&name).await?;
             exists = false;
         }
         let mut last = None;
         for _ in 0..ATTEMPTS {
             self.check_wanted()?;
-            if self.shared.sockets.used() {
+            if self.shared.sockets.used() && !(alive && exists) {
                 self.make_host_dir().await?;
             }
             if !exists {

@@ -4,6 +4,7 @@
 mod client;
 mod engine;
 mod events;
+mod model;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, Client};
 pub use engine::{docker, docker_ok};
 pub use events::{Event, Events};
+pub use model::Model;
 use tempfile::TempDir;
 
 /// The longest that a test waits for anything.
