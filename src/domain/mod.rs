@@ -1,5 +1,6 @@
 //! Pure data that every room shares: ids, records, events; no I/O and no other room's types.
 
+mod base64_bytes;
 mod event;
 mod id;
 mod page;
