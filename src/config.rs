@@ -20,6 +20,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
 pub const SYSTEM_STATE_DIR: &str = "/var/lib/wharf";
 /// The system's socket.
 pub const SYSTEM_SOCKET: &str = "/run/wharf/wharf.sock";
+/// What is logged unless told otherwise: of the crates underneath only what is wrong.
+const DEFAULT_LOG: &str = "wharf=info,warn";
 /// The system's configuration file.
 const SYSTEM_CONFIG: &str = "/etc/wharf/wharf.toml";
 
@@ -193,7 +195,7 @@ impl Config {
             image: env("WHARF_IMAGE").or(file.value.image.clone()),
             limits: file.limits()?,
             log: Log {
-                level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| "info".to_owned()),
+                level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
                 format: log_format(env, &file)?,
             },
             agents: file.agents()?,

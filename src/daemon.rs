@@ -2,6 +2,7 @@
 
 mod access;
 mod catalogue;
+mod leftovers;
 mod logging;
 mod ready;
 
@@ -54,6 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         allowed_origins: config.allowed_origins.clone(),
     };
     let server = parts.tracker.spawn(api::serve(listeners, api::router(state, access), stop_api.clone()));
+    parts.tracker.spawn(leftovers::report(parts.workspaces.clone(), parts.stop.clone()));
     let taken_up = parts.sessions.recover().await.context("the sessions of before could not be taken up")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -9,6 +9,7 @@ mod health;
 mod linger;
 mod listen;
 mod openapi;
+mod orphans;
 mod permissions;
 mod problem;
 mod prompts;
@@ -85,6 +86,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::get, sessions::change, sessions::close))
         .routes(routes!(sessions::restore))
+        .routes(routes!(sessions::reset))
         .routes(routes!(sessions::cancel))
         .routes(routes!(prompts::create, prompts::list))
         .routes(routes!(prompts::withdraw))
@@ -92,6 +94,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(permissions::answer))
         .routes(routes!(events::read))
         .routes(routes!(agents::list))
+        .routes(routes!(orphans::list, orphans::remove))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    ComponentsBuilder, ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
     ResponseBuilder,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
@@ -44,6 +44,7 @@ pub(super) fn base() -> OpenApi {
 
 /// The finished document, rendered.
 pub(super) fn document(mut api: OpenApi) -> Arc<str> {
+    api.paths.paths.insert("/openapi.json".to_owned(), itself());
     for (path, item) in &mut api.paths.paths {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
@@ -51,6 +52,14 @@ pub(super) fn document(mut api: OpenApi) -> Arc<str> {
         }
     }
     serde_json::to_string(&api).unwrap_or_default().into()
+}
+
+/// The document's own path.
+fn itself() -> PathItem {
+    let json = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
+    let answer = ResponseBuilder::new().description("this document").content("application/json", json).build();
+    let operation = OperationBuilder::new().tag("health").response("200", answer).summary(Some("This document."));
+    PathItem::new(HttpMethod::Get, operation.build())
 }
 
 /// The route of the document; it needs a token like all others.
@@ -64,7 +73,7 @@ pub(super) fn route(document: Arc<str>) -> Router<ApiState> {
 
 /// The errors that come with a path, a query, a body, and with being asked at all.
 fn complete(path: &str, operation: &mut Operation) {
-    let open = !path.starts_with("/v1/");
+    let open = matches!(path, "/healthz" | "/readyz");
     let mut common = vec![
         (
             400,
@@ -84,12 +93,13 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     if path.starts_with("/v1/sessions/{id}") {
         common.push((409, "`ambiguous_id`"));
+        common.push((504, "`timeout`: what was asked for goes on"));
     }
     if operation.request_body.is_some() {
         common.push((408, "`body_timeout`"));
         common.push((413, "`body_too_large`"));
         common.push((415, "`unsupported_media_type`"));
-        common.push((422, "`unknown_field`, `missing_field`, `invalid_field`, `unknown_agent`, `unsupported`, `idempotency_key_reused`"));
+        common.push((422, "`unknown_field`, `missing_field`, `invalid_field`, `unknown_agent`, `unsupported`, `too_large`, `idempotency_key_reused`"));
     }
     for (status, codes) in common {
         let entry = operation.responses.responses.entry(status.to_string());

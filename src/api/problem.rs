@@ -151,6 +151,10 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(e: StoreError) -> Self {
+        if let StoreError::TooLarge { size, limit, .. } = e {
+            let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_large", e.to_string());
+            return problem.with("size", size).with("limit", limit);
+        }
         tracing::error!(error = %e, "the store could not serve a request");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", e.to_string()).retry()
     }

@@ -27,11 +27,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's head, and of what is read ahead.
 const MAX_HEAD: usize = 64 * 1024;
 /// Time that requests get to end once told to stop.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`; then no connection is accepted, streams end, requests get 5 s to end, and what is left is cut.
+/// Serves until `stop`; then no connection is accepted, streams end, requests get a second to end, and what is left is cut.
 ///
 /// # Errors
 /// A listener could not be registered with the runtime.

@@ -129,6 +129,21 @@ pub(super) async fn restore(
     Ok(Json(api.sessions.restore(&id).await?))
 }
 
+/// Forgets the conversation: the agent is ended, and begins afresh at the next prompt. Session, key, log and subscribers
+/// stay; a running turn is cancelled, and waiting prompts are withdrawn.
+#[utoipa::path(post, path = "/v1/sessions/{id}/reset", tag = "sessions",
+    params(("id" = String, Path, description = "id, key or the agent's own session id")),
+    responses((status = 200, body = SessionView),
+              (status = 409, description = "`session_closed`, `session_failed`")))]
+pub(super) async fn reset(
+    State(api): State<ApiState>,
+    Id(id): Id,
+    query: Params,
+) -> Result<Json<SessionView>, Problem> {
+    query.only(&[])?;
+    Ok(Json(api.sessions.reset(&id).await?))
+}
+
 /// Ends the running turn and every process born in it; answers when its end is in the log.
 #[utoipa::path(post, path = "/v1/sessions/{id}/cancel", tag = "sessions", params(
     ("id" = String, Path, description = "id, key or the agent's own session id"),

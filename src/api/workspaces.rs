@@ -81,7 +81,8 @@ pub(super) async fn start(
     Ok(Json(api.workspaces.start(&id).await?))
 }
 
-/// Stops its container; answers when nothing of it runs any more.
+/// Stops its container; answers when nothing of it runs any more. Its sessions rest before: a running turn is cancelled,
+/// waiting prompts wait for the next request.
 #[utoipa::path(post, path = "/v1/workspaces/{id}/stop", tag = "workspaces",
     params(("id" = String, Path, description = "id or name")),
     responses((status = 200, body = WorkspaceView), (status = 409, description = "`workspace_deleting`")))]
@@ -91,5 +92,5 @@ pub(super) async fn stop(
     query: Params,
 ) -> Result<Json<WorkspaceView>, Problem> {
     query.only(&[])?;
-    Ok(Json(api.workspaces.stop(&id).await?))
+    Ok(Json(api.sessions.stop_workspace(&id).await?))
 }

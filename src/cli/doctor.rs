@@ -3,18 +3,25 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, Query};
 use super::failure::{Failure, code};
 use super::ui::Ui;
 use super::{Outcome, agents};
 use crate::api::{AgentInfo, Component};
+use crate::domain::Page;
+use crate::workspace::Orphan;
 
 /// Check the daemon and all that it needs
 #[derive(Args, Debug)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    /// Remove what is left over in the engine
+    #[arg(long)]
+    fix: bool,
+}
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,13 +41,15 @@ impl Check {
 
 impl Doctor {
     pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
-        let Self {} = self;
         let (_, health) = client.get_any(&["healthz"]).await?;
         let mut checks = vec![daemon(&health, &client.host())];
         let (_, ready) = client.get_any(&["readyz"]).await?;
         checks.extend(components(&ready));
         match agents::list(client).await {
-            Ok(agents) => checks.extend(images(&agents)),
+            Ok(agents) => {
+                checks.extend(images(&agents));
+                checks.extend(self.orphans(client).await);
+            }
             Err(failure) => {
                 let fix = "set WHARF_TOKEN to what is in `<state-dir>/token`, or use the socket";
                 checks.push(Check::new("access", false, failure.message(), Some(fix)));
@@ -50,6 +59,51 @@ impl Doctor {
         print(&checks, ok, ui)?;
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(code::UNAVAILABLE) })
     }
+}
+
+impl Doctor {
+    async fn orphans(&self, client: &Client) -> Vec<Check> {
+        let method = if self.fix { Method::DELETE } else { Method::GET };
+        let path = ["v1", "orphans"];
+        let found = async {
+            let removed: Page<Orphan> = client.call(method, &path, &Query::new()).await?;
+            match self.fix {
+                true => {
+                    Ok::<_, Failure>((removed.items, client.get::<Page<Orphan>>(&path, &Query::new()).await?.items))
+                }
+                false => Ok((Vec::new(), removed.items)),
+            }
+        };
+        match found.await {
+            Ok((removed, left)) => orphans(&removed, &left),
+            // That the engine is away is told already.
+            Err(failure) if failure.code() == Some("engine_unreachable") => Vec::new(),
+            Err(failure) => vec![Check::new("left over", false, failure.message(), None)],
+        }
+    }
+}
+
+/// What belongs to nobody, and what other daemons of the engine may want.
+fn orphans(removed: &[Orphan], left: &[Orphan]) -> Vec<Check> {
+    let names = |shared: bool| {
+        let names: Vec<&str> = left.iter().filter(|o| o.shared == shared).map(|o| o.name.as_str()).collect();
+        names.join(", ")
+    };
+    let (own, shared) = (names(false), names(true));
+    let mut checks = Vec::new();
+    if !own.is_empty() {
+        checks.push(Check::new("left over", false, own, Some("`wharf doctor --fix` removes it")));
+    } else if removed.is_empty() {
+        checks.push(Check::new("left over", true, "nothing", None));
+    } else {
+        let names: Vec<&str> = removed.iter().map(|orphan| orphan.name.as_str()).collect();
+        checks.push(Check::new("left over", true, format!("removed {}", names.join(", ")), None));
+    }
+    if !shared.is_empty() {
+        let message = format!("of other versions, unused: `docker volume rm {}` frees it", shared.replace(',', ""));
+        checks.push(Check::new("volumes", true, message, None));
+    }
+    checks
 }
 
 fn daemon(health: &Value, host: &str) -> Check {

@@ -1,6 +1,6 @@
 //! The first page of help: commands in groups, and the exit codes.
 
-pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{after-help}\n\nOptions:\n{options}";
+pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}{after-help}\n\nOptions:\n{options}";
 
 pub(super) const COMMANDS: &str = "\
 Talk with an agent:
@@ -14,6 +14,7 @@ Look after sessions:
   ls          List sessions
   logs        Print a session's events, with -f as they come
   restore     Wake a session
+  reset       Forget the conversation, keep the session
   rm          Close a session, with --purge drop its log too
 
 Look after what they run in:
@@ -27,9 +28,9 @@ The token for TCP is read from WHARF_TOKEN, else from `<state-dir>/token`.
 `wharf COMMAND --help` tells more.
 
 Exit codes:
-  0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown   5 no daemon answers
-  6 not found   7 access refused   8 refused as things are (busy, closed, taken)   9 the daemon can't serve now
-  130 left running at Ctrl-C";
+  0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown
+  5 no daemon answers   6 not found   7 access refused   8 refused as things are (busy, closed, taken)
+  9 the daemon can't serve now   130 left running at Ctrl-C";
 
 #[cfg(test)]
 mod tests {
@@ -47,7 +48,7 @@ mod tests {
             assert!(page.contains(&line), "{line:?} is missing in {page}");
             assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
         }
-        assert!(page.lines().count() <= 45, "{} lines", page.lines().count());
-        assert!(page.lines().all(|line| line.len() <= 110), "{page}");
+        assert!(page.lines().count() <= 40, "{} lines", page.lines().count());
+        assert!(page.lines().all(|line| line.len() <= 100), "{page}");
     }
 }

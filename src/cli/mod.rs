@@ -17,6 +17,7 @@ mod ls;
 mod new;
 mod parse;
 mod render;
+mod reset;
 mod restore;
 mod rm;
 mod send;
@@ -69,6 +70,7 @@ enum Command {
     Approve(approve::Approve),
     Ls(ls::Ls),
     Restore(restore::Restore),
+    Reset(reset::Reset),
     Rm(rm::Rm),
     #[command(alias = "workspace", alias = "ws")]
     Workspaces(workspaces::Workspaces),
@@ -116,6 +118,7 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
         Command::Approve(command) => command.run(&client, ui).await,
         Command::Ls(command) => command.run(&client, ui).await,
         Command::Restore(command) => command.run(&client, ui).await,
+        Command::Reset(command) => command.run(&client, ui).await,
         Command::Rm(command) => command.run(&client, ui).await,
         Command::Workspaces(command) => command.run(&client, ui).await,
         Command::Agents(command) => command.run(&client, ui).await,

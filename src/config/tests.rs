@@ -26,7 +26,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(config.listen.unwrap().port(), 3);
     assert_eq!(config.state_dir, Path::new("/env"));
     assert_eq!(config.image.as_deref(), Some("file"));
-    assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Auto });
+    assert_eq!(config.log, Log { level: "wharf=info,warn".into(), format: LogFormat::Auto });
 }
 
 #[test]

@@ -194,8 +194,11 @@ impl Batch {
         self.push(Some(Op::DeleteEvents { id }))
     }
 
-    /// The first error of a call.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    /// The first error of a call: what is asked of the batch can't be.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Invalid`.
+    pub fn check(&self) -> Result<(), StoreError> {
         self.error.clone().map_or(Ok(()), Err)
     }
 

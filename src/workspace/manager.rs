@@ -305,7 +305,7 @@ impl Workspaces {
         orphans::find(&self.shared).await
     }
 
-    /// Removes them, and answers what was removed.
+    /// Removes those that are this daemon's alone, and answers what was removed.
     ///
     /// # Errors
     /// `EngineUnreachable`, …: what is left is found again.

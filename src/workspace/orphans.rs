@@ -31,6 +31,9 @@ pub struct Orphan {
     /// The workspace that it says it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
+    /// Whether other daemons of this engine may want it: it is told, and left for the operator to remove.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// Containers first: they hold the volumes.
@@ -51,16 +54,17 @@ pub(super) async fn find(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError>
     // Other versions' tether, that no container runs: a daemon that needs it fills it again.
     for volume in shared.engine.list_volumes(&[(LABEL_TETHER, "")], true).await? {
         if volume.name != shared.tether.name() {
-            orphans.push(orphan(OrphanKind::Volume, volume.name, &volume.labels));
+            orphans.push(Orphan { shared: true, ..orphan(OrphanKind::Volume, volume.name, &volume.labels) });
         }
     }
     orphans.extend(directories(shared)?);
     Ok(orphans)
 }
 
-/// Removes what [`find`] finds.
+/// Removes what [`find`] finds and no other daemon can want.
 pub(super) async fn remove(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError> {
-    let orphans = find(shared).await?;
+    let mut orphans = find(shared).await?;
+    orphans.retain(|orphan| !orphan.shared);
     for orphan in &orphans {
         match orphan.kind {
             OrphanKind::Container => shared.engine.remove_container(&orphan.name).await?,
@@ -75,7 +79,7 @@ pub(super) async fn remove(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceErro
 }
 
 fn orphan(kind: OrphanKind, name: String, labels: &LabelSet) -> Orphan {
-    Orphan { kind, name, workspace: labels.get(LABEL_WORKSPACE).cloned() }
+    Orphan { kind, name, workspace: labels.get(LABEL_WORKSPACE).cloned(), shared: false }
 }
 
 fn is_known(shared: &Shared, labels: &LabelSet) -> Result<bool, WorkspaceError> {
@@ -108,7 +112,7 @@ fn directories(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError> {
         let ours = name.len() == 12 && name.bytes().all(|b| b.is_ascii_hexdigit());
         if ours && !known.contains(&name) {
             let name = entry.path().to_string_lossy().into_owned();
-            orphans.push(Orphan { kind: OrphanKind::Directory, name, workspace: None });
+            orphans.push(Orphan { kind: OrphanKind::Directory, name, workspace: None, shared: false });
         }
     }
     Ok(orphans)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Events;
+use super::{Events, contract};
 
 /// A client.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Answer {
     pub status: u16,
     /// Content type.
     pub kind: String,
+    /// Its headers.
+    pub headers: reqwest::header::HeaderMap,
     /// The body, where it is JSON.
     pub json: Value,
 }
@@ -69,11 +71,17 @@ impl Client {
 
     /// Sends a request.
     pub async fn send(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
-        let response = request.send().await?;
+        let (http, request) = request.build_split();
+        let request = request?;
+        let asked = contract::Asked::of(&request);
+        let response = http.execute(request).await?;
         let status = response.status().as_u16();
         let kind = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let headers = response.headers().clone();
         let body = response.bytes().await?;
-        Ok(Answer { status, kind, json: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+        let answer = Answer { status, kind, headers, json: serde_json::from_slice(&body).unwrap_or(Value::Null) };
+        contract::check(&http, &asked, &answer).await;
+        Ok(answer)
     }
 
     /// GET, where the daemon may be away.

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test program uses a part of it")]
 
 mod client;
+mod contract;
 mod engine;
 mod events;
 mod model;
@@ -179,9 +180,13 @@ impl Daemon {
 
     /// What runs in its only container, a command line each.
     pub fn processes(&self) -> Vec<String> {
-        let containers = self.containers();
-        assert_eq!(containers.len(), 1, "one container: {containers:?}");
-        let ps = docker_ok(&["exec", &containers[0], "/bin/busybox", "ps", "-o", "args"]);
+        assert_eq!(self.containers().len(), 1, "one container");
+        self.processes_of(0)
+    }
+
+    /// What runs in one of its containers, the newest first.
+    pub fn processes_of(&self, n: usize) -> Vec<String> {
+        let ps = docker_ok(&["exec", &self.containers()[n], "/bin/busybox", "ps", "-o", "args"]);
         ps.lines()
             .skip(1)
             .map(|line| line.trim().to_owned())

@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::session::state::{Input, Step};
 use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
-use crate::store::{IdempotencyRecord, StoreError};
+use crate::store::{Batch, IdempotencyRecord, StoreError};
 
 /// How many prompts may wait in a session.
 const QUEUE_MAX: usize = 100;
@@ -200,6 +200,8 @@ impl Actor {
         if fields.is_empty() {
             return Ok(());
         }
+        let mut probe = Batch::new();
+        probe.put_session(record.clone()).check()?;
         let mut step = Step::default();
         self.apply(Input::Changed { fields, policy: record.permissions }, &mut step);
         for output in outputs {
@@ -276,6 +278,8 @@ fn fate(record: &PermissionRecord) -> String {
 /// Replies; only a failed store ends the actor.
 fn reply_or_fail<T>(reply: Reply<T>, result: Result<T, SessionError>) -> Result<(), StoreError> {
     let failed = match &result {
+        // Found out before anything moved.
+        Err(SessionError::Store(StoreError::TooLarge { .. })) => Ok(()),
         Err(SessionError::Store(e)) => Err(e.clone()),
         _ => Ok(()),
     };

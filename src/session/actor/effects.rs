@@ -13,11 +13,12 @@ use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, StartProcess, TetherClient, TetherError};
-use crate::workspace::{WorkspaceError, WorkspaceState};
+use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
 
 /// The user that agents run as, in every image.
 const AGENT_UID: u32 = 1000;
-/// The longest wait between two tries to reach an engine that is away.
+/// The shortest and the longest wait between two tries to reach an engine that is away.
+const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// What a task came back with.
@@ -43,7 +44,7 @@ impl Actor {
                 Effect::RetryLater => {
                     self.retries = (self.retries + 1).min(10);
                     let wait = Duration::from_millis(250 << self.retries.min(6)).min(RETRY_MAX);
-                    self.after(wait, Input::RetryWake);
+                    self.when_the_engine_is_back(wait);
                 }
                 Effect::Start { process } => self.start_process(process),
                 Effect::Attach { process } => self.attach_process(process),
@@ -136,6 +137,17 @@ impl Actor {
         let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
         let workspace = self.record.workspace.clone();
         self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
+    }
+
+    /// Tries again after `wait`, or as soon as the engine is seen again; never at once, as what is seen may be old.
+    fn when_the_engine_is_back(&mut self, wait: Duration) {
+        let mut engine = self.shared.workspaces.engine_state();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(RETRY_MIN.min(wait)).await;
+            let back = engine.wait_for(|state| *state == EngineState::Up);
+            let _ = tokio::time::timeout(wait.saturating_sub(RETRY_MIN), back).await;
+            Done::Input(Input::RetryWake)
+        });
     }
 
     fn after(&mut self, wait: Duration, input: Input) {
