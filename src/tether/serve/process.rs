@@ -243,7 +243,8 @@ impl Run {
     pub(super) fn next(&self) -> Option<Instant> {
         let endings = self.endings.iter().map(|ending| ending.next);
         let retries = self.sources.iter().filter_map(Source::retry_at);
-        let drained = self.empty_since.filter(|_| self.stdin.terminal().is_some()).map(|since| since + TERMINAL_DRAIN);
+        let late = self.stdin.terminal().is_some() && self.sources[0].is_open();
+        let drained = self.empty_since.filter(|_| late).map(|since| since + TERMINAL_DRAIN);
         endings.chain(retries).chain(drained).min()
     }
 
