@@ -226,3 +226,18 @@ async fn prompts_run_in_order_and_a_pending_one_can_be_withdrawn() {
     assert_eq!(events.turn(third).await.0, "three");
     assert_eq!(recall(&client, &id).await, ["slow 5", "echo three"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_can_not_reach_its_tether_nor_gain_anything() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let id = client.demo("it:confined").await;
+    let tried = "run ls /run/wharf /var/lib/wharf; kill -9 1; touch /usr/x; grep -E 'CapEff|NoNewPrivs' /proc/self/status";
+    let (text, end) = client.turn(&id, tried).await;
+    assert_eq!(end["status"], "done", "{text}");
+    assert_eq!(text.matches("Permission denied").count(), 2, "{text}");
+    assert!(text.contains("Operation not permitted") || text.contains("not permitted"), "{text}");
+    assert!(text.contains("Read-only file system"), "{text}");
+    assert!(text.contains("CapEff:\t0000000000000000") && text.contains("NoNewPrivs:\t1"), "{text}");
+    assert_eq!(client.turn(&id, "echo alive").await.0, "alive");
+}
