@@ -16,19 +16,19 @@ use wharf::{
 
 /// What was measured: the store and the plain file in the same run.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Durable commits a second of many writers, through the store.
-    pub grouped: f64,
+    pub(crate) grouped: f64,
     /// The same, appended to a plain file.
-    pub grouped_raw: f64,
+    pub(crate) grouped_raw: f64,
     /// One durable commit with no other under way, through the store, in milliseconds.
-    pub single: Stat,
+    pub(crate) single: Stat,
     /// The same, appended to a plain file.
-    pub single_raw: Stat,
+    pub(crate) single_raw: Stat,
 }
 
 /// Measures in a new directory below `dir`: `writers` of records of `bytes` bytes for about `time` each, and `n` alone.
-pub fn measure(dir: &Path, writers: usize, bytes: usize, time: Duration, n: usize) -> std::io::Result<Figures> {
+pub(crate) fn measure(dir: &Path, writers: usize, bytes: usize, time: Duration, n: usize) -> std::io::Result<Figures> {
     let runtime = Runtime::new()?;
     let store_dir = dir.join("store");
     let store = Store::open(&store_dir, Options::default()).map_err(std::io::Error::other)?;

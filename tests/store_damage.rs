@@ -61,13 +61,18 @@ enum Outcome {
     Right,
 }
 
+/// The paths of the files of `a` that `b` does not have, or has with other contents.
+fn without<'a>(a: &'a [(PathBuf, Vec<u8>)], b: &[(PathBuf, Vec<u8>)]) -> Vec<&'a Path> {
+    a.iter().filter(|file| !b.contains(file)).map(|(path, _)| path.as_path()).collect()
+}
+
 fn try_damaged(dir: &Path, ids: &[SessionId], right: &str, what: &str) -> Outcome {
     let before = hash(dir);
     match Store::open(dir, Options::default()) {
         Err(StoreError::Locked { .. } | StoreError::Closed | StoreError::Failed { .. }) => panic!("{what}"),
         Err(_) => {
             let after = hash(dir);
-            let changed: Vec<&PathBuf> = before.iter().zip(&after).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
+            let changed = (without(&before, &after), without(&after, &before));
             assert!(before == after, "{what}: refused, but these were changed: {changed:?}");
             Outcome::Refused
         }
@@ -158,4 +163,25 @@ fn a_torn_last_write_is_cut_off_and_the_rest_is_there() {
         fs::write(&journal, bytes).unwrap();
         assert_eq!(read(&open(dir.path()), &ids).unwrap(), right, "torn at {torn}");
     }
+}
+
+#[test]
+fn a_last_write_of_which_the_middle_is_missing_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = [SessionId::new("demo")];
+    sample(dir.path(), &ids);
+    let journal = files(dir.path()).into_iter().rfind(|p| p.extension().is_some_and(|e| e == "jnl")).unwrap();
+    let mut bytes = fs::read(&journal).unwrap();
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
+    bytes[end - 600..end - 500].fill(0);
+    fs::write(&journal, bytes).unwrap();
+    // With the witness it is known to have been acknowledged, so this is no torn write.
+    let before = hash(dir.path());
+    assert!(matches!(Store::open(dir.path(), Options::default()), Err(StoreError::Unreadable { .. })));
+    assert!(hash(dir.path()) == before);
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.progress(&ids[0]).unwrap(), Some(progress(19)));
+    assert_eq!(store.runs(&ids[0], 20, 1).unwrap(), []);
+    assert_eq!(store.prompt(&ids[0], 20).unwrap(), None);
 }

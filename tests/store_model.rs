@@ -49,10 +49,13 @@ struct Log {
     prompts: BTreeMap<u64, bool>,
 }
 
+/// Workspace, key, task, agent session id.
+type Record = (usize, Option<u8>, Option<u8>, Option<u8>);
+
 #[derive(Clone, Debug, Default)]
 struct Model {
     workspaces: BTreeMap<usize, Option<u8>>,
-    sessions: BTreeMap<usize, (usize, Option<u8>, Option<u8>, Option<u8>)>,
+    sessions: BTreeMap<usize, Record>,
     logs: BTreeMap<usize, Log>,
 }
 
@@ -146,7 +149,7 @@ impl Model {
             assert_eq!(store.workspace_by_name(&format!("w{n}"))?, owner);
             let owner = self.sessions.iter().find(|(_, r)| r.1 == Some(n)).map(|(s, _)| ids.sessions[*s].clone());
             assert_eq!(store.session_by_key(&key_of(n))?, owner);
-            let with = |pick: fn(&(usize, Option<u8>, Option<u8>, Option<u8>)) -> Option<u8>| -> Vec<SessionId> {
+            let with = |pick: fn(&Record) -> Option<u8>| -> Vec<SessionId> {
                 self.sessions
                     .iter()
                     .filter(|(_, r)| pick(r) == Some(n))

@@ -95,6 +95,9 @@ pub struct OutboxEntry {
     pub mark: bool,
     /// The bytes, as UTF-8: every protocol that wharf speaks is text.
     pub text: String,
+    /// Whether `text` is sealed: only ever on disk.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// The agent process of a session, as far as the log is durable.

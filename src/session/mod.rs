@@ -5,6 +5,7 @@ mod content;
 mod error;
 mod log;
 mod manager;
+mod sealed;
 mod shared;
 mod state;
 mod view;

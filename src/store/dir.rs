@@ -191,14 +191,20 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies a directory of plain files.
+/// Copies a directory of plain files for a rehearsal: those in a `tables` directory, which are never written again, are
+/// linked, and journals are left out.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
     DirBuilder::new().mode(0o700).create(to).map_err(|e| StoreError::io(to, &e))?;
     for entry in fs::read_dir(from).map_err(|e| StoreError::io(from, &e))? {
         let entry = entry.map_err(|e| StoreError::io(from, &e))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.extension().is_some_and(|e| e == "jnl") {
+            continue;
+        }
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             copy_tree(&source, &target)?;
+        } else if from.ends_with("tables") {
+            fs::hard_link(&source, &target).map_err(|e| StoreError::io(&source, &e))?;
         } else {
             fs::copy(&source, &target).map_err(|e| StoreError::io(&source, &e))?;
         }
@@ -216,6 +222,12 @@ pub(super) fn size(path: &Path) -> u64 {
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     own + entries.map(|e| size(&e.path())).sum::<u64>()
+}
+
+/// Cuts a file off.
+pub(super) fn truncate(path: &Path, len: u64) -> Result<(), StoreError> {
+    let cut = OpenOptions::new().write(true).open(path).and_then(|f| f.set_len(len).and_then(|()| f.sync_all()));
+    cut.map_err(|e| StoreError::io(path, &e))
 }
 
 /// Puts back what an opening that was refused cut off a file.

@@ -3,7 +3,8 @@
 //!
 //! Every batch in them is one group of the writer and begins with a commit record (see `log`), so their numbers follow
 //! one another without a gap; the last journal alone may end in a batch that was cut short by a crash. Such a batch was
-//! never acknowledged, and nothing was written after it.
+//! never acknowledged, and nothing was written after it. fjall's own sequence numbers of batches are under no checksum:
+//! each must rise, and fit to the one that the commit record tells.
 
 use std::{
     fs::File,
@@ -23,6 +24,9 @@ const TRAILER: &[u8; 4] = b"FJL\x03";
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
+
+/// How far fjall's sequence number may run ahead between the writer's look at it and the batch.
+const SEQNO_SLACK: u64 = 1024;
 
 /// The most of a torn end that is kept to be put back when the opening is refused.
 const TORN_LIMIT: u64 = 64 * 1024 * 1024;
@@ -44,12 +48,21 @@ pub(super) struct Journals {
     pub(super) torn: Option<Torn>,
 }
 
+/// A whole batch.
+#[derive(Clone, Copy)]
+struct Batch {
+    commits: Commits,
+    /// fjall's sequence number.
+    seqno: u64,
+}
+
 /// Checks all journals of the log at `dir`, against the witness too; writes nothing.
 pub(super) fn check(dir: &Path, witness: Option<Commits>) -> Result<Journals, StoreError> {
     let mut found = Journals::default();
     let paths = list(dir)?;
+    let mut last = None;
     for (i, path) in paths.iter().enumerate() {
-        let torn = read(path, &mut found.last)?;
+        let torn = read(path, &mut last)?;
         if let Some(torn) = torn {
             if i + 1 < paths.len() {
                 return Err(StoreError::unreadable(path, format!("it is damaged at byte {}", torn.offset)));
@@ -57,6 +70,7 @@ pub(super) fn check(dir: &Path, witness: Option<Commits>) -> Result<Journals, St
             found.torn = Some(torn);
         }
     }
+    found.last = last.map(|batch: Batch| batch.commits);
     if let (Some(last), Some(witness)) = (found.last, witness)
         && last.log < witness.log
     {
@@ -82,19 +96,19 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Reads one journal; `last` is the last commit so far.
-fn read(path: &Path, last: &mut Option<Commits>) -> Result<Option<Torn>, StoreError> {
+/// Reads one journal; `last` is the last batch so far.
+fn read(path: &Path, last: &mut Option<Batch>) -> Result<Option<Torn>, StoreError> {
     let io = |e: &io::Error| StoreError::io(path, e);
     let file = File::open(path).map_err(|e| io(&e))?;
     let len = file.metadata().map_err(|e| io(&e))?.len();
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let mut offset = 0;
-    while let Some((commits, size)) = batch(&mut reader, len - offset).map_err(|e| io(&e))? {
-        if last.is_some_and(|last| commits.log != last.log + 1) {
-            let why = format!("commit {} follows at byte {offset}, commits before it are missing", commits.log);
+    while let Some((batch, size)) = batch(&mut reader, len - offset).map_err(|e| io(&e))? {
+        if last.is_some_and(|last| batch.commits.log != last.commits.log + 1 || batch.seqno <= last.seqno) {
+            let why = format!("commit {} at byte {offset} does not follow the one before it", batch.commits.log);
             return Err(StoreError::unreadable(path, why));
         }
-        *last = Some(commits);
+        *last = Some(batch);
         offset += size;
     }
     reader.seek(SeekFrom::Start(offset)).map_err(|e| io(&e))?;
@@ -111,24 +125,25 @@ fn read(path: &Path, last: &mut Option<Commits>) -> Result<Option<Torn>, StoreEr
 }
 
 /// One whole batch and its size; `None` where there is none.
-fn batch(reader: &mut impl Read, left: u64) -> io::Result<Option<(Commits, u64)>> {
+fn batch(reader: &mut impl Read, left: u64) -> io::Result<Option<(Batch, u64)>> {
     let mut bounded = reader.take(left);
     match parse(&mut bounded) {
-        Ok(found) => Ok(found.map(|commits| (commits, left - bounded.limit()))),
+        Ok(found) => Ok(found.map(|batch| (batch, left - bounded.limit()))),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-fn parse(reader: &mut impl Read) -> io::Result<Option<Commits>> {
+fn parse(reader: &mut impl Read) -> io::Result<Option<Batch>> {
     let mut start = [0; 13];
     reader.read_exact(&mut start)?;
     let items = start[1..].first_chunk::<4>().map_or(0, |n| u32::from_le_bytes(*n));
+    let seqno = start.last_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
     if start[0] != TAG_START || items == 0 {
         return Ok(None);
     }
     let mut sum = Xxh3::new();
-    let mut commits = None;
+    let mut commit = None;
     for i in 0..items {
         let mut head = [0; 21];
         reader.read_exact(&mut head)?;
@@ -146,7 +161,7 @@ fn parse(reader: &mut impl Read) -> io::Result<Option<Commits>> {
             let mut item = [0; COMMIT_KEY.len() + COMMIT_LEN];
             reader.read_exact(&mut item)?;
             sum.update(&item);
-            commits = decode_commit(&item[COMMIT_KEY.len()..]).filter(|_| item.starts_with(COMMIT_KEY));
+            commit = decode_commit(&item[COMMIT_KEY.len()..]).filter(|_| item.starts_with(COMMIT_KEY));
         } else if !skip(reader, key_len + value_len, &mut sum)? {
             return Ok(None);
         }
@@ -155,7 +170,8 @@ fn parse(reader: &mut impl Read) -> io::Result<Option<Commits>> {
     reader.read_exact(&mut end)?;
     let expected = end[1..].first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
     let whole = end[0] == TAG_END && end.ends_with(TRAILER) && expected == Some(sum.digest());
-    Ok(commits.filter(|_| whole))
+    let fits = |before: u64| seqno >= before && seqno - before <= SEQNO_SLACK;
+    Ok(commit.filter(|(_, before)| whole && fits(*before)).map(|(commits, _)| Batch { commits, seqno }))
 }
 
 fn skip(reader: &mut impl Read, mut len: u64, sum: &mut Xxh3) -> io::Result<bool> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Options, StoreError, key, value, witness::Commits};
+use super::{Options, StoreError, dir, key, value, witness::Commits};
 use crate::domain::SessionId;
 
 /// A part of the log; the number is its place in `NAMES`.
@@ -28,18 +28,19 @@ const NAMES: [&str; 6] = ["commits", "events", "progress", "prompts", "permissio
 
 /// The one key of `commits`; its entry is the first of every batch.
 pub(super) const COMMIT_KEY: &[u8; 6] = b"commit";
-/// Version, number of the log's commit, number of the registry's last durable one.
-pub(super) const COMMIT_LEN: usize = 17;
+/// Version, number of the log's commit, number of the registry's last durable one, fjall's sequence number before it.
+pub(super) const COMMIT_LEN: usize = 25;
 
-pub(super) fn encode_commit(commits: Commits) -> Vec<u8> {
-    [&[value::VERSION][..], &commits.log.to_be_bytes(), &commits.registry.to_be_bytes()].concat()
+fn encode_commit(commits: Commits, seqno: u64) -> Vec<u8> {
+    let numbers = [commits.log, commits.registry, seqno].map(u64::to_be_bytes);
+    [&[value::VERSION], numbers.as_flattened()].concat()
 }
 
-pub(super) fn decode_commit(bytes: &[u8]) -> Option<Commits> {
-    let bytes: &[u8; COMMIT_LEN] = bytes.try_into().ok()?;
-    let (log, registry) = bytes[1..].split_at(8);
-    let number = |n: &[u8]| n.first_chunk::<8>().map(|n| u64::from_be_bytes(*n));
-    (bytes[0] == value::VERSION).then_some(Commits { log: number(log)?, registry: number(registry)? })
+/// The commit's numbers and fjall's sequence number before it.
+pub(super) fn decode_commit(bytes: &[u8]) -> Option<(Commits, u64)> {
+    let (numbers, []) = bytes.strip_prefix(&[value::VERSION])?.as_chunks::<8>() else { return None };
+    let [log, registry, seqno] = <[[u8; 8]; 3]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
+    Some((Commits { log, registry }, seqno))
 }
 
 /// Entries to set (`Some`) or to remove.
@@ -90,7 +91,7 @@ impl Log {
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         // First, so that `journal` finds it.
-        batch.insert(self.part(Part::Commits), &COMMIT_KEY[..], encode_commit(commits));
+        batch.insert(self.part(Part::Commits), &COMMIT_KEY[..], encode_commit(commits, self.db.seqno()));
         for ((part, key), value) in changes {
             match value {
                 Some(value) => batch.insert(self.part(part), key, value),
@@ -110,6 +111,7 @@ impl Log {
         match self.get(Part::Commits, COMMIT_KEY)? {
             None => Ok(Commits::default()),
             Some(bytes) => decode_commit(&bytes)
+                .map(|(commits, _)| commits)
                 .ok_or_else(|| StoreError::unreadable(&self.path, "its commit record is damaged or newer")),
         }
     }
@@ -181,4 +183,22 @@ fn why(e: &fjall::Error) -> String {
         fjall::Error::Poisoned => "an earlier write or sync failed".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+/// Opens a copy at `scratch` of the log at `from` without its journals (`journal` checks those) and reads what is read
+/// when a store is opened: fjall tidies up when it opens, and what is refused must stay as it was. Tells the last commit
+/// in its tables and removes the copy.
+pub(super) fn rehearse(from: &Path, scratch: &Path, options: &Options) -> Result<Commits, StoreError> {
+    let read = || {
+        let log = Log::open(scratch, options, false)?;
+        for part in Part::OF_SESSIONS {
+            log.sessions(part)?;
+        }
+        log.range(Part::Progress, &[], None).try_for_each(|entry| entry.map(drop))?;
+        log.commits()
+    };
+    dir::remove(scratch)?;
+    let result = dir::copy_tree(from, scratch).and_then(|()| super::guarded(from, read)).map_err(|e| e.at(from));
+    dir::remove(scratch)?;
+    result
 }

@@ -7,8 +7,10 @@ use super::{
     Options, Shared, StoreError,
     batch::Batch,
     dir::{self, Layout},
-    guarded, journal, key,
-    log::{Log, Part},
+    guarded,
+    journal::{self, Journals},
+    key,
+    log::{self, Log, Part},
     plan::{Outcome, Planner, Tails},
     queue::Queue,
     registry::{self, Registry, Tree},
@@ -63,13 +65,7 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
         let why = format!("it ends with change {}, but change {changes} was acknowledged", seal.commit);
         return Err(StoreError::unreadable(&layout.registry, why));
     }
-    let opened = open_log(layout, options, known(|c| c.log)).inspect_err(|_| {
-        if let Some(torn) = &journals.torn {
-            // The opening is refused with its own reason; that the end could not be put back adds nothing to it.
-            let _ = dir::restore(&torn.path, torn.offset, &torn.bytes, torn.len);
-        }
-    });
-    let (log, mut commits) = opened?;
+    let (log, mut commits) = open_log(layout, options, known(|c| c.log), &journals)?;
     layout.clear_marker()?;
     let registry = guarded(&layout.registry, || Registry::open(&layout.registry, options))?;
     if registry.seal()? != seal {
@@ -83,17 +79,33 @@ fn existing(layout: &Layout, instance: InstanceId, options: &Options) -> Result<
     Ok(Opened { instance, registry, log, commits })
 }
 
-/// Opens the log, which must reach commit `least`.
-fn open_log(layout: &Layout, options: &Options, least: u64) -> Result<(Log, Commits), StoreError> {
-    guarded(&layout.log, || {
+/// Opens the log, which must reach commit `least`. A torn last write is cut off first: fjall would cut off most, but
+/// stumbles over one of which only the middle is missing. When the log is refused all the same, it is put back.
+fn open_log(layout: &Layout, options: &Options, least: u64, journals: &Journals) -> Result<(Log, Commits), StoreError> {
+    let tables = log::rehearse(&layout.log, &layout.check, options)?;
+    reaches(layout, journals.last.unwrap_or(tables), least)?;
+    if let Some(torn) = &journals.torn {
+        dir::truncate(&torn.path, torn.offset)?;
+    }
+    let opened = guarded(&layout.log, || {
         let log = Log::open(&layout.log, options, false)?;
         let commits = log.commits()?;
-        if commits.log < least {
-            let why = format!("it ends with commit {}, but commit {least} was acknowledged", commits.log);
-            return Err(StoreError::unreadable(&layout.log, why));
-        }
+        reaches(layout, commits, least)?;
         Ok((log, commits))
-    })
+    });
+    if let (Err(_), Some(torn)) = (&opened, &journals.torn) {
+        // The opening is refused with its own reason; that the end could not be put back adds nothing to it.
+        let _ = dir::restore(&torn.path, torn.offset, &torn.bytes, torn.len);
+    }
+    opened
+}
+
+fn reaches(layout: &Layout, commits: Commits, least: u64) -> Result<(), StoreError> {
+    if commits.log >= least {
+        return Ok(());
+    }
+    let why = format!("it ends with commit {}, but commit {least} was acknowledged", commits.log);
+    Err(StoreError::unreadable(&layout.log, why))
 }
 
 fn writer(layout: &Layout, lock: File, opened: Opened, options: &Options) -> Result<Writer, StoreError> {

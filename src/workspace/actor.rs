@@ -261,16 +261,10 @@ impl Actor {
                 self.container = up.made.or(self.container.take());
                 self.outdated = false;
                 let client = up.client;
-                let closing = client.clone();
-                self.closed = Some(Box::pin(async move { closing.closed().await }));
+                self.closed = Some(Box::pin(client.closed()));
                 self.slot.set_client(Some(client.clone()));
                 self.set(WorkspaceStatus::Running, None);
                 Ok(client)
-            }
-            Err(WorkspaceError::Tether { message }) => {
-                // Why the container ended says more than that the connection did.
-                let reason = self.slot.state.borrow().reason.clone().filter(|_| self.run.lost.is_cancelled());
-                Err(WorkspaceError::Tether { message: reason.unwrap_or(message) })
             }
             Err(error) => Err(error),
         }

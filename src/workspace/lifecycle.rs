@@ -15,7 +15,7 @@ use super::{
     WorkspaceError,
     connector::{Connector, UNTIL_LISTENING},
     container::{self, GRACE_SECONDS, PROGRAM},
-    host_socket, names,
+    host_socket, names, reasons,
     shared::Shared,
 };
 use crate::{
@@ -74,8 +74,18 @@ impl BringUp {
         }
         let made = self.start().await?;
         self.run.started.store(true, Ordering::Relaxed);
-        let client = self.connect(Instant::now() + UNTIL_LISTENING).await?;
-        Ok(Up { client, made })
+        match self.connect(Instant::now() + UNTIL_LISTENING).await {
+            Ok(client) => Ok(Up { client, made }),
+            Err(error) => Err(self.why_it_ended().await.unwrap_or(error)),
+        }
+    }
+
+    /// Why the container ended right after its start says more than that nothing can be reached in it.
+    async fn why_it_ended(&self) -> Option<WorkspaceError> {
+        let found = self.shared.engine.inspect_container(&names::container(&self.record.id)).await.ok()?;
+        let ended = found.state == ContainerState::Exited;
+        let why = reasons::death(found.exit_code, found.oom_killed, self.shared.memory(&self.record));
+        ended.then(|| WorkspaceError::Tether { message: format!("{why} right after its start") })
     }
 
     async fn connect(&self, listening_by: Instant) -> Result<TetherClient, WorkspaceError> {
@@ -84,6 +94,7 @@ impl BringUp {
             container: names::container(&self.record.id),
             host_dir: self.shared.host_dir(&self.record.id),
             listening_by,
+            by_socket: AtomicBool::new(false),
             lost: self.run.lost.clone(),
         };
         let stop = self.run.disconnect.clone();

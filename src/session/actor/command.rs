@@ -1,10 +1,10 @@
-//! What the manager asks an actor, and who waits for what.
+//! How the actor serves what the manager asks.
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use super::Actor;
+use super::mailbox::{Command, Reply};
+use super::waiters::Waiter;
 use crate::agent::adapter::{Output, Unsupported};
 use crate::domain::{
     PermissionPolicy, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
@@ -15,75 +15,6 @@ use crate::store::{IdempotencyRecord, StoreError};
 
 /// How many prompts may wait in a session.
 const QUEUE_MAX: usize = 100;
-
-type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
-
-/// A request to an actor. Every reply comes after what it tells is durable.
-pub(in crate::session) enum Command {
-    /// Accept a prompt.
-    Prompt { content: Vec<Value>, when_busy: WhenBusy, idempotency: Option<(String, [u8; 32])>, reply: Reply<Accepted> },
-    /// Withdraw a pending prompt.
-    Withdraw { n: PromptNumber, reply: Reply<PromptRecord> },
-    /// End the running turn.
-    Cancel { queue: bool, reply: Reply<Cancelled> },
-    /// Answer a permission request.
-    Answer { permission: String, answer: PermissionAnswer, reply: Reply<PermissionRecord> },
-    /// Have the agent ready.
-    Wake { reply: Reply<()> },
-    /// End the agent and rest.
-    Suspend { reply: Reply<()> },
-    /// Close the session.
-    Close { reply: Reply<()> },
-    /// Forget the conversation.
-    Reset { reply: Reply<()> },
-    /// Change fields.
-    Change { changes: Box<SessionChanges>, reply: Reply<()> },
-}
-
-/// Who holds an actor's mailbox.
-#[derive(Clone)]
-pub(in crate::session) struct Handle {
-    sender: mpsc::Sender<Command>,
-    over: CancellationToken,
-}
-
-impl Handle {
-    pub(super) fn new(sender: mpsc::Sender<Command>, over: CancellationToken) -> Self {
-        Self { sender, over }
-    }
-
-    /// Whether the actor takes no more commands.
-    pub(in crate::session) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Whether the actor has ended.
-    pub(in crate::session) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
-    }
-
-    /// Hands a command over; `false`: the actor went to rest in the meantime.
-    pub(in crate::session) async fn send(&self, command: Command) -> bool {
-        self.sender.send(command).await.is_ok()
-    }
-
-    /// Returns when the actor has ended.
-    pub(in crate::session) async fn over(&self) {
-        self.over.cancelled().await;
-    }
-}
-
-/// A reply that waits for the state to come to something.
-pub(super) enum Waiter {
-    /// For the turn of this prompt to end.
-    Turn { n: PromptNumber, answer: Cancelled, reply: Reply<Cancelled> },
-    /// For the agent to be ready.
-    Ready { reply: Reply<()> },
-    /// For the agent to be gone.
-    Rest { reply: Reply<()> },
-    /// For the session to be closed, and its own workspace to be gone.
-    Closed { reply: Reply<()> },
-}
 
 impl Actor {
     /// Serves one command. A reply that nobody waits for any more is no error.
@@ -303,54 +234,6 @@ impl Actor {
             SessionError::Unsupported(why)
         })
     }
-
-    /// Answers those whose wait is over.
-    pub(super) fn wake_waiters(&mut self) {
-        let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
-            if let Some(waiter) = self.settle(waiter) {
-                self.waiters.push(waiter);
-            }
-        }
-    }
-
-    /// Answers a waiter, or gives it back.
-    fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let failed = self
-            .state
-            .p
-            .error
-            .as_ref()
-            .map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
-        match waiter {
-            Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
-                let _ = reply.send(Ok(answer));
-            }
-            Waiter::Turn { n, answer, reply } => return Some(Waiter::Turn { n, answer, reply }),
-            Waiter::Ready { reply } if self.state.is_ready() => {
-                let _ = reply.send(Ok(()));
-            }
-            Waiter::Ready { reply }
-                if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() =>
-            {
-                let closed = SessionError::Closed { id: self.id.clone() };
-                let _ = reply.send(Err(self.wake_error.clone().map(SessionError::from).or(failed).unwrap_or(closed)));
-            }
-            Waiter::Rest { reply } if self.state.p.process.is_none() && self.state.ending.is_none() => {
-                let _ = reply.send(Ok(()));
-            }
-            Waiter::Rest { reply } if failed.is_some() && self.state.ending.is_none() => {
-                let _ = reply.send(failed.map_or(Ok(()), Err));
-            }
-            Waiter::Closed { reply }
-                if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() =>
-            {
-                let _ = reply.send(Ok(()));
-            }
-            waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),
-        }
-        None
-    }
 }
 
 fn change_plain(
@@ -398,46 +281,4 @@ fn reply_or_fail<T>(reply: Reply<T>, result: Result<T, SessionError>) -> Result<
     };
     let _ = reply.send(result);
     failed
-}
-
-/// Answers everything that comes to a session that could not be loaded.
-pub(super) async fn refuse_all(mut commands: mpsc::Receiver<Command>, error: &SessionError) {
-    commands.close();
-    while let Some(command) = commands.recv().await {
-        let error = match error {
-            SessionError::UnknownAgent { name, known } => {
-                SessionError::UnknownAgent { name: name.clone(), known: known.clone() }
-            }
-            SessionError::NotFound { looked_up } => SessionError::NotFound { looked_up: looked_up.clone() },
-            SessionError::Store(e) => SessionError::Store(e.clone()),
-            other => {
-                tracing::error!(error = %other, "a session could not be loaded");
-                SessionError::Stopping
-            }
-        };
-        refuse(command, error);
-    }
-}
-
-/// Tells everyone whose command came too late to ask again.
-pub(super) async fn drain(commands: &mut mpsc::Receiver<Command>) {
-    commands.close();
-    while let Some(command) = commands.recv().await {
-        refuse(command, SessionError::Resting);
-    }
-}
-
-fn refuse(command: Command, error: SessionError) {
-    // Whoever has stopped waiting needs no answer.
-    match command {
-        Command::Prompt { reply, .. } => drop(reply.send(Err(error))),
-        Command::Withdraw { reply, .. } => drop(reply.send(Err(error))),
-        Command::Cancel { reply, .. } => drop(reply.send(Err(error))),
-        Command::Answer { reply, .. } => drop(reply.send(Err(error))),
-        Command::Wake { reply }
-        | Command::Suspend { reply }
-        | Command::Close { reply }
-        | Command::Reset { reply }
-        | Command::Change { reply, .. } => drop(reply.send(Err(error))),
-    }
 }

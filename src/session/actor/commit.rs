@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Actor;
 use crate::domain::{Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp};
+use crate::session::sealed;
 use crate::session::state::{PromptChange, Step};
 use crate::store::{Batch, StoreError};
 
@@ -35,7 +36,9 @@ impl Actor {
                 None => None,
             };
             self.state.p.updated = now;
-            batch.put_progress(self.id.clone(), &self.state.p);
+            let stored = sealed::seal(&self.state.p, &self.shared.sealer)
+                .map_err(|e| StoreError::Invalid { what: "progress".to_owned(), why: e.to_string() })?;
+            batch.put_progress(self.id.clone(), stored.as_ref());
             if let Some(record) = self.changed_record() {
                 batch.put_session(record.clone());
                 self.record = record;

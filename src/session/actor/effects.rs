@@ -13,7 +13,7 @@ use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, StartProcess, TetherClient, TetherError};
-use crate::workspace::WorkspaceError;
+use crate::workspace::{WorkspaceError, WorkspaceState};
 
 /// The user that agents run as, in every image.
 const AGENT_UID: u32 = 1000;
@@ -52,6 +52,9 @@ impl Actor {
                 Effect::End { process, force } => self.end_process(process, force),
                 Effect::Forget { process } => self.forget(process),
                 Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::ArmHandshake { process } => {
+                    self.after(self.shared.timeouts.handshake, Input::HandshakeTimeout { process });
+                }
                 Effect::Closed => self.closed(),
             }
         }
@@ -126,6 +129,13 @@ impl Actor {
             (Err(e), Some(_), _) => self.handle([Input::StartFailed { message: e.to_string() }]).await,
             (Ok(_), _, None) => Ok(()),
         }
+    }
+
+    /// Tells the session's subscribers what became of the container.
+    pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
+        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let workspace = self.record.workspace.clone();
+        self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
 
     fn after(&mut self, wait: Duration, input: Input) {

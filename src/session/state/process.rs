@@ -120,7 +120,20 @@ impl State {
         let Some(process) = &self.p.process else { return };
         step.events.push((None, EventData::AgentStarted { process: process.id.clone(), resumed }));
         step.effects.push(Effect::Flush);
+        step.effects.push(Effect::ArmHandshake { process: process.id.clone() });
         self.catch_up(step);
+    }
+
+    /// The process is of no use as long as it does not speak.
+    pub(super) fn handshake_timeout(&mut self, process: &str, step: &mut Step) {
+        let silent = self.p.process.as_ref().is_some_and(|current| current.id == process && !current.ready);
+        if silent && self.ending.is_none() {
+            self.fail(
+                "the agent did not complete its handshake in time: restore the session to try again".to_owned(),
+                step,
+            );
+            self.end(Ending::Useless, step);
+        }
     }
 
     /// The process could not be started.
@@ -146,6 +159,9 @@ impl State {
         self.link = Link::Up;
         self.taken(last_input);
         step.effects.push(Effect::Flush);
+        if let Some(process) = self.p.process.as_ref().filter(|process| !process.ready) {
+            step.effects.push(Effect::ArmHandshake { process: process.id.clone() });
+        }
         self.catch_up(step);
     }
 
@@ -169,7 +185,7 @@ impl State {
         let Some(process) = &mut self.p.process else { return };
         process.last_input += 1;
         let n = process.last_input;
-        process.outbox.push(OutboxEntry { n, mark, text });
+        process.outbox.push(OutboxEntry { n, mark, text, sealed: false });
         if mark && let Some(turn) = &mut self.p.turn {
             turn.input = Some(n);
         }

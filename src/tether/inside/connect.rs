@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     thread,
@@ -45,11 +45,25 @@ fn carry(socket: UnixStream) -> io::Result<()> {
     let mut to_tether = socket.try_clone()?;
     let mut from_tether = socket;
     thread::spawn(move || {
-        let _ = io::copy(&mut input, &mut to_tether);
+        let _ = copy(&mut input, &mut to_tether);
         let _ = to_tether.shutdown(Shutdown::Both);
     });
-    match io::copy(&mut from_tether, &mut output) {
+    match copy(&mut from_tether, &mut output) {
         Err(e) if !matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Err(e),
         _ => Ok(()),
+    }
+}
+
+/// Carries bytes until the end. Not `io::copy`: that splices, and a splice that waits for a socket holds the lock of the
+/// pipe that it fills, so that whoever reads the pipe (the container's supervisor) hangs with it.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }
