@@ -2,7 +2,7 @@
 
 mod engine_support;
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use engine_support::{Playground, engine, soon};
 use tokio::sync::watch;
@@ -269,6 +269,32 @@ async fn a_daemon_that_comes_back_finds_its_containers_running() {
     rooms.workspaces.delete(&made.id).await.unwrap();
     site.assert_empty().await;
     rooms.close().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_comes_back_leaves_the_socket_of_what_lives() {
+    let (site, rooms) = Site::new(Transport::Auto).await;
+    let (made, _) = rooms.workspaces.create(named("kept")).await.unwrap();
+    soon("the start", rooms.workspaces.attach(&made.id)).await.unwrap();
+    let name = container(&made.id);
+    let socket = site.dir.path().join("run").join(name.trim_start_matches("wharf-")).join("s");
+    assert_eq!(socket.exists(), engine().endpoint().is_local());
+    let before = socket.symlink_metadata().ok().map(|socket| socket.ino());
+    let mut open = rooms;
+    for paused in [false, true] {
+        open.close().await;
+        if paused {
+            site.ground.engine.pause_container(&name).await.unwrap();
+        }
+        open = site.reopen();
+        // At once: before it has seen what runs.
+        soon("the connection", open.workspaces.attach(&made.id)).await.unwrap();
+        assert_eq!(socket.symlink_metadata().ok().map(|socket| socket.ino()), before, "paused: {paused}");
+        assert_eq!(site.ground.engine.inspect_container(&name).await.unwrap().state, ContainerState::Running);
+    }
+    open.workspaces.delete(&made.id).await.unwrap();
+    site.assert_empty().await;
+    open.close().await;
 }
 
 #[tokio::test]

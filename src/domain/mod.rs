@@ -5,6 +5,7 @@ mod id;
 mod page;
 mod permission;
 mod prompt;
+mod sealed_bytes;
 mod session;
 mod time;
 mod workspace;

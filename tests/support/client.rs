@@ -91,6 +91,11 @@ impl Client {
         Self::send(self.request("POST", path).json(&body)).await.expect("an answer")
     }
 
+    /// PATCH of JSON.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        Self::send(self.request("PATCH", path).json(&body)).await.expect("an answer")
+    }
+
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Answer {
         Self::send(self.request("DELETE", path)).await.expect("an answer")

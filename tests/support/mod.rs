@@ -4,6 +4,7 @@
 mod client;
 mod engine;
 mod events;
+mod model;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, Client};
 pub use engine::{docker, docker_ok};
 pub use events::{Event, Events};
+pub use model::Model;
 use tempfile::TempDir;
 
 /// The longest that a test waits for anything.
@@ -24,6 +26,8 @@ pub struct Daemon {
     child: Option<Child>,
     env: Vec<(String, String)>,
     config: Option<String>,
+    /// Dropped last of all, when its containers are gone.
+    tether: engine::TetherVolumes,
 }
 
 impl Daemon {
@@ -45,7 +49,8 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a directory");
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { dir: Some(dir), state, child: None, env, config: config.map(str::to_owned) }
+        let (config, tether) = (config.map(str::to_owned), engine::TetherVolumes::hold());
+        Self { dir: Some(dir), state, child: None, env, config, tether }
     }
 
     /// The state directory.

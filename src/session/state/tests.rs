@@ -168,10 +168,6 @@ impl World {
         }
     }
 
-    fn process(&self) -> Option<String> {
-        self.state.p.process.as_ref().map(|process| process.id.clone())
-    }
-
     fn resolve(&mut self, effect: Effect, fails: bool) {
         match effect {
             Effect::Wake { only_if_running } if only_if_running && !self.container => self.input(Input::WorkspaceDown),
@@ -230,7 +226,7 @@ impl World {
 
     /// What tether tells of the attached process, next.
     fn agent_acts(&mut self, fails: bool) {
-        let Some(id) = self.attached.clone().filter(|id| self.process().as_ref() == Some(id)) else { return };
+        let Some(id) = self.attached.clone().filter(|id| self.state.is_current(id)) else { return };
         let Some(known) = self.procs.get_mut(&id) else { return };
         if !known.alive {
             let lost = known.lost;
