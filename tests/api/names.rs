@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Client, Daemon};
+use super::support::Daemon;
 use super::world::World;
 
 fn text<'a>(json: &'a Value, field: &str) -> &'a str {
