@@ -64,6 +64,10 @@ uninstall: ## remove what `make install` installed; state and configuration stay
 	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' \
 	  '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf' '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
 	rm -rf '$(DESTDIR)$(DATADIR)/doc/wharf' '$(DESTDIR)$(DATADIR)/wharf'
+	@cd '$(DESTDIR)/' && for dir in '$(BINDIR)' '$(UNITDIR)' '$(SYSUSERSDIR)' '$(TMPFILESDIR)' '$(DATADIR)/doc'; do \
+	  case '$(DESTDIR)' in \
+	  '') case "$$dir" in */bin | */doc) ;; *) rmdir "$$dir" 2>/dev/null ;; esac ;; \
+	  *) rmdir -p ".$$dir" 2>/dev/null ;; esac; done; true
 
 clean: ## remove what was built here; images and sessions stay
 	cargo clean

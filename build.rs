@@ -29,7 +29,10 @@ fn build_inside(target_dir: &Path, target: &str) -> PathBuf {
     // The outer build's choices (clippy's wrapper, coverage flags, the target directory) must not leak in.
     for (key, _) in env::vars_os() {
         let key = key.to_string_lossy();
-        if (key.starts_with("CARGO_") && key != "CARGO_HOME" && !key.starts_with("CARGO_NET") && !key.starts_with("CARGO_HTTP"))
+        if (key.starts_with("CARGO_")
+            && key != "CARGO_HOME"
+            && !key.starts_with("CARGO_NET")
+            && !key.starts_with("CARGO_HTTP"))
             || key.starts_with("RUSTC")
             || key == "CLIPPY_ARGS"
         {

@@ -134,11 +134,13 @@ image_demo() {
     printf 'root:x:0:0:root:/:/bin/sh\nagent:x:1000:1000:agent:/home/agent:/bin/sh\n' >"$context/root/etc/passwd"
     printf 'root:x:0:\nagent:x:1000:\n' >"$context/root/etc/group"
     chmod 1777 "$context/root/tmp"
+    # tether's journal: root's, out of the agent's reach.
+    chmod 700 "$context/root/var/lib/wharf"
     # An archive keeps the owners that files in a context lose, and nobody needs root to write one.
     local tar=(tar --directory "$context/root" --sort=name --mtime=@0 --numeric-owner --no-recursion)
-    (cd "$context/root" && find . -mindepth 1 | grep -vE '^\./(workspace|home/agent|var/lib/wharf)$') |
+    (cd "$context/root" && find . -mindepth 1 | grep -vE '^\./(workspace|home/agent)$') |
         "${tar[@]}" --owner=0 --group=0 --files-from=- -cf "$context/root.tar"
-    "${tar[@]}" --owner=1000 --group=1000 -rf "$context/root.tar" ./workspace ./home/agent ./var/lib/wharf
+    "${tar[@]}" --owner=1000 --group=1000 -rf "$context/root.tar" ./workspace ./home/agent
     rm -rf "$context/root"
     cp images/demo/Dockerfile "$context/"
     build demo "$context" "$hash"

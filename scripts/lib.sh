@@ -58,3 +58,18 @@ engine_version() { timeout 10 docker version --format '{{.Server.Version}}' 2>/d
 
 # megabytes BYTES: for people to read.
 megabytes() { awk -v b="$1" 'BEGIN { printf "%.1f MB", b / 1e6 }'; }
+
+# while_waiting TEXT COMMAND…: runs it, and says that it still runs, every 15 s.
+while_waiting() {
+    local text=$1 teller never outcome=0
+    shift
+    # Not by `sleep`: it would outlive its shell, and keep open what the caller reads to its end.
+    exec {never}<> <(:)
+    (while read -rt 15 -u "$never" || true; do say "$text"; done) &
+    teller=$!
+    "$@" || outcome=$?
+    kill "$teller" 2>/dev/null || true
+    wait "$teller" 2>/dev/null || true
+    exec {never}>&-
+    return $outcome
+}

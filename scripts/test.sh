@@ -4,23 +4,46 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
+case $target in /*) ;; *) target=$root/$target ;; esac
+images_pid=
+cpu=0
+cpu_file=$(mktemp)
 
-step() {
-    local began=$SECONDS name=$1
-    shift
-    say "== $name"
-    "$@" || die "$name failed after $((SECONDS - began)) s"
-    say "== $name: done in $((SECONDS - began)) s"
+# count_cpu: sets cpu to the seconds that this shell's ended children used, user and system. By way of a file, because
+# a subshell's count begins at zero.
+count_cpu() {
+    times >"$cpu_file"
+    cpu=$(tail -n 1 "$cpu_file" |
+        awk '{ split($1, u, /[ms]/); split($2, s, /[ms]/); printf "%d", u[1] * 60 + u[2] + s[1] * 60 + s[2] }')
 }
 
-# What the tests could leave behind: objects of the engine by label, and processes by the program that they run.
+# step NAME COMMAND…: fails where the command does; says what it took.
+step() {
+    local began=$SECONDS name=$1 before
+    count_cpu
+    before=$cpu
+    shift
+    say "== $name"
+    if "$@"; then
+        count_cpu
+        say "== $name: done in $((SECONDS - began)) s, $((cpu - before)) s of CPU"
+    else
+        say "== $name: FAILED after $((SECONDS - began)) s"
+        return 1
+    fi
+}
+
+# What the tests could leave behind: objects of the engine by label, and processes by the program that they run. The
+# volumes with tether, which all daemons of a version share, are among them.
 traces() {
     local label
-    for label in wharf.instance wharf.test; do
-        docker ps --all --quiet --no-trunc --filter "label=$label" | sed 's/^/container /'
+    for label in wharf.instance wharf.tether wharf.test; do
+        docker ps --all --no-trunc --filter "label=$label" --format 'container {{.ID}} {{.Names}}'
         docker volume ls --quiet --filter "label=$label" | sed 's/^/volume /'
-        docker network ls --quiet --no-trunc --filter "label=$label" | sed 's/^/network /'
+        docker network ls --no-trunc --filter "label=$label" --format 'network {{.ID}} {{.Name}}'
+        docker image ls --no-trunc --filter "label=$label" --format 'image {{.ID}}'
     done | LC_ALL=C sort -u
+    docker image ls --filter 'reference=wharf-test*' --format 'image {{.Repository}}:{{.Tag}}'
 }
 
 processes() {
@@ -36,27 +59,43 @@ processes() {
 # Whatever is there now and was not before; a daemon of the user's own may run beside the tests.
 nothing_left() {
     local left
-    left=$(LC_ALL=C comm -13 <(echo "$before") <(traces) && processes)
+    left=$(LC_ALL=C comm -13 <(LC_ALL=C sort <<<"$traces_before") <(traces | LC_ALL=C sort) && processes)
     [ -z "$left" ] || {
         printf 'the tests left behind:\n%s\n' "$left" >&2
         return 1
     }
 }
 
+# The images need the network more than the processor: they are made while the lints compile.
+images_start() {
+    scripts/images.sh demo workspace model-server &
+    images_pid=$!
+}
+
+images_wait() { wait "$images_pid"; }
+
+# The leftovers are looked for also after a failure: what a test left behind is part of the picture.
+tests() {
+    local failed=
+    step "tests" cargo test --locked || failed=yes
+    [ -n "$failed" ] || step "the systemd units" tests/systemd.sh || failed=yes
+    step "nothing is left behind" nothing_left || failed=yes
+    [ -z "$failed" ]
+}
+
 for tool in fmt clippy; do
     cargo "$tool" --version >/dev/null 2>&1 ||
         die "cargo $tool is missing" "Install it: rustup component add rustfmt clippy"
 done
-before=$(traces)
-step "images" scripts/images.sh demo workspace model-server
+traces_before=$(traces)
 step "format" cargo fmt --check
-step "lints" cargo clippy --quiet --all-targets --locked -- -D warnings
+trap 'rm -f "$cpu_file"; [ -z "$images_pid" ] || kill "$images_pid" 2>/dev/null || true' EXIT
+images_start
+step "lints" while_waiting "still linting" cargo clippy --quiet --all-targets --locked -- -D warnings
 step "documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --locked
-say "== tests"
-failed=
-cargo test --locked || failed="the tests"
-if [ -z "$failed" ]; then tests/systemd.sh || failed="the systemd units"; fi
-# Also after a failure: what it left behind is part of the picture.
-nothing_left || failed=${failed:-"cleaning up"}
-[ -z "$failed" ] || die "$failed failed"
-say "everything holds, in $SECONDS s"
+step "compiling the tests" while_waiting "still compiling" cargo test --quiet --locked --no-run
+step "images" images_wait
+images_pid=
+tests
+count_cpu
+say "everything holds, in $SECONDS s, $cpu s of CPU"

@@ -11,6 +11,7 @@ prefix=/opt/wharf-test
 key=systemd-$$
 staging=$(mktemp -d)
 instance=
+tether_before=
 
 inside() { docker exec "$name" "$@"; }
 wharf() { inside $prefix/bin/wharf "$@"; }
@@ -36,6 +37,8 @@ eventually() {
     done
 }
 
+tether_volumes() { docker volume ls -q --filter label=wharf.tether | LC_ALL=C sort; }
+
 cleanup() {
     trap - EXIT
     docker rm -f "$name" >/dev/null 2>&1 || true
@@ -43,6 +46,8 @@ cleanup() {
         docker ps -aq --filter "label=wharf.instance=$instance" | xargs -r docker rm -fv >/dev/null
         docker volume ls -q --filter "label=wharf.instance=$instance" | xargs -r docker volume rm >/dev/null
     fi
+    # The volumes with tether belong to no daemon; one that somebody else's container uses is refused.
+    LC_ALL=C comm -13 <(echo "$tether_before") <(tether_volumes) | xargs -r docker volume rm >/dev/null 2>&1 || true
     docker image rm "$image" >/dev/null 2>&1 || true
     rm -rf "$staging"
 }
@@ -53,9 +58,20 @@ packages() {
     apt_install systemd dbus
 }
 
-boot() {
-    make --silent install BINARY="$binary" DESTDIR="$staging" PREFIX=$prefix UNITDIR=/etc/systemd/system \
+installation() {
+    make --silent "$1" BINARY="$binary" DESTDIR="$staging" PREFIX=$prefix UNITDIR=/etc/systemd/system \
         SYSUSERSDIR=/etc/sysusers.d TMPFILESDIR=/etc/tmpfiles.d
+}
+
+uninstalled() {
+    installation uninstall
+    [ "$(cd "$staging" && find . | LC_ALL=C sort)" = "$staging_before" ]
+}
+
+boot() {
+    mkdir -p "$staging/opt/other" && touch "$staging/opt/other/file"
+    staging_before=$(cd "$staging" && find . | LC_ALL=C sort)
+    installation install
     chmod 755 "$staging"
     tests/support/systemd/image.sh "$image" "$staging"
     # --privileged fails where the machine's own first process lacks CAP_SYS_RESOURCE.
@@ -75,10 +91,24 @@ confined() {
     report=$(inside systemd-analyze security --no-pager --threshold=20 wharf.service) && say "${report##*$'\n'}"
 }
 restarted() { [ "$(property NRestarts)" = 1 ] && [ "$(property ActiveState)" = active ]; }
+active() { [ "$(property ActiveState)" = active ]; }
+gone() { [ -z "$(docker ps -aq --filter "label=wharf.instance=$instance")" ]; }
 workspace_runs() { [ -n "$(docker ps -q --filter "label=wharf.instance=$instance" --filter "id=$workspace")" ]; }
-remembers() { wharf send "$key" recall | grep -q 'echo before'; }
+agent_runs() { docker top "$workspace" | grep wharf-demo-agent >/dev/null; }
+# Output is read to its end: under pipefail `grep -q` would make a failure of whoever still writes.
+remembers() { wharf send "$key" recall | grep 'echo before' >/dev/null; }
+answers() { wharf send "$key" 'echo before' | grep before >/dev/null; }
+modes() { [ "$(inside stat -c '%a %U %G' "$1")" = "$2" ]; }
+by_exec() { inside journalctl --no-pager --unit wharf | grep 'reached through execs' >/dev/null; }
+
+# The numbers of the chunks in the session's log, as its agent's `slow N` counts them.
+chunks() { wharf logs --json "$key" | grep -o '"text":"chunk [0-9]* "' | grep -o '[0-9]*'; }
+slow() { wharf send --no-wait "$key" "slow $1" >/dev/null; }
+counted_to() { [ "$(chunks | wc -l)" -ge "$1" ]; }
+counted() { [ "$(chunks)" = "$1" ]; }
 
 trap cleanup EXIT
+tether_before=$(tether_volumes)
 packages
 boot
 check "systemd boots" eventually booted
@@ -86,24 +116,39 @@ check "the units have no errors" inside systemd-analyze verify /etc/systemd/syst
 check "the service is confined" confined
 
 check "starts and tells that it is ready" inside systemctl start wharf.service
+check "and is active when it said so" active
 check "as its own user" [ "$(inside stat -c %U "/proc/$(property MainPID)")" = wharf ]
-before=$(docker ps -aq --no-trunc --filter label=wharf.instance)
+check "its state is its own" modes /var/lib/wharf '700 wharf wharf'
+check "so is its token" modes /var/lib/wharf/token '600 wharf wharf'
+check "its socket is its group's" modes /run/wharf/wharf.sock '660 wharf wharf'
 wharf new --agent demo --key "$key" --json >/dev/null
-answers() { wharf send "$key" 'echo before' | grep -q before; }
+instance=$(inside sed -n 's/.*"instance": *"\([^"]*\)".*/\1/p' /var/lib/wharf/store.json)
 check "a session answers through the service" answers
-workspace=$(LC_ALL=C comm -13 <(LC_ALL=C sort <<<"$before") \
-    <(docker ps -aq --no-trunc --filter label=wharf.instance | LC_ALL=C sort) | head -n 1)
-instance=$(docker inspect --format '{{index .Config.Labels "wharf.instance"}}' "$workspace")
+check "though the engine does not see the service's files" by_exec
+workspace=$(docker ps -q --no-trunc --filter "label=wharf.instance=$instance")
 
+slow 40
+check "a turn runs" eventually counted_to 3
 inside kill -9 "$(property MainPID)"
 check "is back after kill -9" eventually restarted
+check "the turn went on, and nothing of it is lost or there twice" eventually counted "$(seq 1 40)"
 check "and the session remembers" remembers
 
+slow 40
+check "another turn runs" eventually counted_to 43
 inside systemctl stop wharf.service
 check "stopping it leaves the workspace running" workspace_runs
+check "and the agent at work" agent_runs
 
 inside systemctl start wharf.socket
 check "with the socket alone nothing runs" [ "$(property ActiveState)" = inactive ]
-check "a client starts it through the socket" remembers
-check "and it is active" [ "$(property ActiveState)" = active ]
+check "the socket is the group's" modes /run/wharf/wharf.sock '660 root wharf'
+check "a client starts it through the socket" wharf ls
+check "and it is active" active
+check "the turn went on there, too" eventually counted "$(seq 1 40 && seq 1 40)"
+check "and the session still remembers" remembers
 check "deletes the session" wharf rm --purge "$key"
+check "and its container with it" gone
+
+check "leaves nothing installed" uninstalled
+say "the units hold"

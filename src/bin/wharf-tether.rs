@@ -1,7 +1,7 @@
 //! tether: holds the agent processes of a workspace and their output.
 //!
-//! The two calls that no safe wrapper among tether's few dependencies offers stand here, outside the library, which
-//! forbids unsafe code: catching signals, and reading a peer's credentials where its pid may be 0 (rustix makes that pid
+//! The three calls that no safe wrapper among tether's few dependencies offers stand here, outside the library, which
+//! forbids unsafe code: catching signals, keeping inherited descriptors from what is started, and reading a peer's credentials where its pid may be 0 (rustix makes that pid
 //! a non-zero integer).
 
 use std::{
@@ -18,11 +18,14 @@ use std::{
 use wharf::tether::inside::{self, Peer, System};
 
 const SIGNALS: [c_int; 3] = [2, 15, 17]; // SIGINT, SIGTERM, SIGCHLD
+const F_SETFD: c_int = 2;
+const FD_CLOEXEC: c_int = 1;
 const SOL_SOCKET: c_int = 1;
 const SO_PEERCRED: c_int = 17;
 
 unsafe extern "C" {
     fn signal(signal: c_int, handler: extern "C" fn(c_int)) -> usize;
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut u32) -> c_int;
 }
 
@@ -58,6 +61,16 @@ fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     if failed { Err(io::Error::last_os_error()) } else { Ok(Peer { pid: cred[0], uid: cred[1] }) }
 }
 
+/// What whoever started us left open is not for an agent.
+fn keep_descriptors_to_ourselves() {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    for fd in open.filter_map(|entry| entry.file_name().to_str()?.parse::<c_int>().ok()).filter(|&fd| fd > 2) {
+        // SAFETY: setting this flag takes nothing from whoever owns the descriptor; one that is closed by now is an error.
+        unsafe { fcntl(fd, F_SETFD, FD_CLOEXEC) };
+    }
+}
+
 fn main() -> ExitCode {
+    keep_descriptors_to_ourselves();
     inside::main(System { watch_signals, peer })
 }

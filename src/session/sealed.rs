@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use super::SessionError;
@@ -38,14 +39,14 @@ pub(super) fn open(mut stored: Progress, sealer: &Sealer) -> Result<Progress, Se
     Ok(stored)
 }
 
-/// A sealed value as text that JSON holds: a list of its bytes. Handshakes are small, and short-lived.
+/// A sealed value as text.
 fn text(sealer: &Sealer, clear: &[u8]) -> Result<String, SessionError> {
     let sealed = sealer.seal(clear).map_err(|e| unreadable(&e))?;
-    serde_json::to_string(&sealed).map_err(|e| unreadable(&e))
+    Ok(BASE64_STANDARD.encode(sealed))
 }
 
 fn clear(sealer: &Sealer, text: &str) -> Result<Vec<u8>, SessionError> {
-    let sealed: Vec<u8> = serde_json::from_str(text).map_err(|e| unreadable(&e))?;
+    let sealed = BASE64_STANDARD.decode(text).map_err(|e| unreadable(&e))?;
     sealer.open(&sealed).map_err(|e| unreadable(&e))
 }
 

@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::log::SessionLog;
 use crate::agent::Catalogue;
-use crate::domain::{Progress, SessionId};
+use crate::domain::SessionId;
 use crate::seal::Sealer;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::workspace::Workspaces;
 
 /// How many workspaces may be woken at once: the engine starts containers one after another anyway.
@@ -25,6 +25,8 @@ pub struct Timeouts {
     pub cancel_grace: Duration,
     /// What a process gets between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// What an agent gets for its handshake, its MCP servers' start included.
+    pub handshake: Duration,
     /// How long an actor with nothing to do stays in memory.
     pub linger: Duration,
     /// The longest wait for an agent to become ready or to be ended.
@@ -36,6 +38,7 @@ impl Default for Timeouts {
         Self {
             cancel_grace: Duration::from_secs(5),
             kill_grace: Duration::from_secs(2),
+            handshake: Duration::from_secs(90),
             linger: Duration::from_secs(60),
             patience: Duration::from_secs(120),
         }
@@ -87,16 +90,21 @@ impl Shared {
     }
 
     /// The one log object of a session: its actor publishes on it, its subscribers read from it.
-    pub(super) fn log(&self, id: &SessionId, progress: &Progress) -> Arc<SessionLog> {
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn log(&self, id: &SessionId) -> Result<Arc<SessionLog>, StoreError> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = logs.get(id).and_then(Weak::upgrade) {
-            return log;
+            return Ok(log);
         }
+        // Read under the lock: an actor holds its log before it writes, so nothing can be written unseen.
+        let (last_seq, ended) = self.store.progress(id)?.map_or((0, false), |p| (p.last_seq, p.closed.is_some()));
         if logs.len() > 64 && logs.len().is_power_of_two() {
             logs.retain(|_, log| log.strong_count() > 0);
         }
-        let log = Arc::new(SessionLog::new(progress.last_seq, progress.closed.is_some()));
+        let log = Arc::new(SessionLog::new(last_seq, ended));
         logs.insert(id.clone(), Arc::downgrade(&log));
-        log
+        Ok(log)
     }
 }

@@ -1,22 +1,22 @@
 //! A workspace's actor: the one place where calls of ours and what the engine reports of the container meet.
 //!
 //! At most one piece of work (bring up, stop, delete) is under way; commands are taken at any time. A stop or a delete
-//! abandons a bring-up; everything else waits for its turn.
+//! breaks a bring-up off; everything else waits for its turn.
 
 use std::{
     collections::VecDeque,
-    future::{Future, pending},
     sync::{Arc, atomic::Ordering},
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     WorkspaceError, WorkspaceState,
     lifecycle::{self, BringUp, Run, Up},
     names, reasons,
     shared::{Shared, Slot},
+    work::{Command, Done, Reply, Work, answer, error_of, ready},
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
@@ -24,50 +24,8 @@ use crate::{
     tether::client::TetherClient,
 };
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, WorkspaceError>>;
-
 /// How many commands may wait behind a piece of work; those beyond are refused.
 const MOST_WAITING: usize = 1024;
-
-pub(super) enum Command {
-    /// Bring it up and connect.
-    Attach { record: Box<WorkspaceRecord>, reply: Reply<TetherClient> },
-    /// Stop it.
-    Stop { reply: Reply<()> },
-    /// Delete it; without a reply: finish a deletion that a crash broke off.
-    Delete { record: Box<WorkspaceRecord>, reply: Option<Reply<()>> },
-    /// The engine reports something of a container of this workspace.
-    Happened { container: String, kind: EventKind },
-    /// All containers were looked at: this is the workspace's.
-    Seen(Option<Container>),
-    /// The engine can't be reached.
-    EngineGone(String),
-}
-
-/// What is under way, and who waits for it.
-enum Work {
-    Idle,
-    BringUp(BoxFuture<'static, Result<Up, WorkspaceError>>, Vec<Reply<TetherClient>>),
-    Stop(BoxFuture<'static, Result<bool, WorkspaceError>>, Vec<Reply<()>>),
-    Delete(BoxFuture<'static, Result<(), WorkspaceError>>, Vec<Reply<()>>),
-}
-
-enum Done {
-    Up(Result<Up, WorkspaceError>),
-    Stopped(Result<bool, WorkspaceError>),
-    Deleted(Result<(), WorkspaceError>),
-}
-
-impl Work {
-    async fn done(&mut self) -> Done {
-        match self {
-            Self::Idle => pending().await,
-            Self::BringUp(work, _) => Done::Up(work.await),
-            Self::Stop(work, _) => Done::Stopped(work.await),
-            Self::Delete(work, _) => Done::Deleted(work.await),
-        }
-    }
-}
 
 /// A look at a container that is said to have died.
 struct Look {
@@ -196,31 +154,43 @@ impl Actor {
         match &mut self.work {
             Work::Stop(_, waiting) => return waiting.push(reply),
             Work::Delete(..) => return self.wait(Command::Stop { reply }),
-            Work::BringUp(..) => self.abandon("stopped"),
-            Work::Idle => {}
+            Work::BringUp(..) | Work::Idle => {}
         }
-        self.look = None;
-        self.work = Work::Stop(Box::pin(lifecycle::stop(Arc::clone(&self.shared), self.id.clone())), vec![reply]);
+        let broken_off = self.break_off("stopped");
+        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
+        let work = Box::pin(async move {
+            broken_off.await;
+            lifecycle::stop(shared, id).await
+        });
+        self.work = Work::Stop(work, vec![reply]);
     }
 
     fn delete(&mut self, record: Box<WorkspaceRecord>, reply: Option<Reply<()>>) {
         match &mut self.work {
             Work::Delete(_, waiting) => return waiting.extend(reply),
             Work::Stop(..) => return self.wait(Command::Delete { record, reply }),
-            Work::BringUp(..) => self.abandon("deleted"),
-            Work::Idle => {}
+            Work::BringUp(..) | Work::Idle => {}
         }
-        self.look = None;
-        let work = Box::pin(lifecycle::delete(Arc::clone(&self.shared), *record));
+        let broken_off = self.break_off("deleted");
+        let shared = Arc::clone(&self.shared);
+        let work = Box::pin(async move {
+            broken_off.await;
+            lifecycle::delete(shared, *record).await
+        });
         self.work = Work::Delete(work, reply.into_iter().collect());
     }
 
-    /// Drops a bring-up: what the engine was asked for may still come about, and is then undone by what follows.
-    fn abandon(&mut self, what: &str) {
-        if let Work::BringUp(_, waiting) = std::mem::replace(&mut self.work, Work::Idle) {
-            let error = WorkspaceError::Engine { message: format!("the workspace was {what} while it was starting") };
-            answer(waiting, &Err(error));
-        }
+    /// Breaks a bring-up off. What follows waits for the call that it has with the engine: one that is dropped is
+    /// carried out all the same, and would start the container behind the back of a stop.
+    fn break_off(&mut self, what: &str) -> BoxFuture<'static, ()> {
+        self.look = None;
+        let Work::BringUp(work, waiting) = std::mem::replace(&mut self.work, Work::Idle) else {
+            return Box::pin(std::future::ready(()));
+        };
+        self.run.lost.cancel();
+        let error = WorkspaceError::Engine { message: format!("the workspace was {what} while it was starting") };
+        answer(waiting, &Err(error));
+        Box::pin(async move { drop(work.await) })
     }
 
     /// Whether the actor is at its end.
@@ -261,16 +231,10 @@ impl Actor {
                 self.container = up.made.or(self.container.take());
                 self.outdated = false;
                 let client = up.client;
-                let closing = client.clone();
-                self.closed = Some(Box::pin(async move { closing.closed().await }));
+                self.closed = Some(Box::pin(client.closed()));
                 self.slot.set_client(Some(client.clone()));
                 self.set(WorkspaceStatus::Running, None);
                 Ok(client)
-            }
-            Err(WorkspaceError::Tether { message }) => {
-                // Why the container ended says more than that the connection did.
-                let reason = self.slot.state.borrow().reason.clone().filter(|_| self.run.lost.is_cancelled());
-                Err(WorkspaceError::Tether { message: reason.unwrap_or(message) })
             }
             Err(error) => Err(error),
         }
@@ -383,22 +347,4 @@ impl Actor {
             changed
         });
     }
-}
-
-async fn ready<T>(future: Option<&mut (impl Future<Output = T> + Unpin)>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => pending().await,
-    }
-}
-
-fn answer<T: Clone>(waiting: Vec<Reply<T>>, result: &Result<T, WorkspaceError>) {
-    for reply in waiting {
-        // Who no longer waits needs no answer.
-        reply.send(result.clone()).ok();
-    }
-}
-
-fn error_of<T>(result: &Result<T, WorkspaceError>) -> String {
-    result.as_ref().err().map(ToString::to_string).unwrap_or_default()
 }

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,8 @@ pub(super) struct Connector {
     pub(super) host_dir: PathBuf,
     /// Until when a socket that is not there is waited for: it was just started.
     pub(super) listening_by: Instant,
+    /// Whether this run was reached by its socket: then it is not reached otherwise.
+    pub(super) by_socket: AtomicBool,
     /// Cancelled when this run has ended.
     pub(super) lost: CancellationToken,
 }
@@ -42,8 +47,8 @@ impl Connector {
         if self.shared.sockets.used() {
             match self.open_socket().await {
                 Ok(stream) => return Ok(stream),
-                Err(why) if self.shared.sockets.only() => {
-                    // A socket without a listener: whether the container is gone is for the engine to say.
+                // A socket without a listener: whether the container is gone is for the engine to say.
+                Err(why) if self.shared.sockets.only() || self.by_socket.load(Ordering::Relaxed) => {
                     return Err(self.judge(why).await);
                 }
                 Err(_) => {}
@@ -57,19 +62,21 @@ impl Connector {
     }
 
     async fn open_socket(&self) -> Result<Box<dyn Stream>, String> {
-        let just_started = Instant::now() < self.listening_by;
+        let just_started = || !self.by_socket.load(Ordering::Relaxed) && !self.lost.is_cancelled();
+        let waited = just_started() && Instant::now() < self.listening_by;
         loop {
             match host_socket::connect(&self.host_dir).await {
                 Ok(stream) => {
                     self.shared.sockets.works();
+                    self.by_socket.store(true, Ordering::Relaxed);
                     return Ok(Box::new(stream));
                 }
-                Err(_) if Instant::now() < self.listening_by && !self.lost.is_cancelled() => {
+                Err(_) if just_started() && Instant::now() < self.listening_by => {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(error) => {
                     // Of a container that was not just started, it may only mean that tether is gone.
-                    if just_started && !self.lost.is_cancelled() {
+                    if waited {
                         self.shared.sockets.refuse();
                     }
                     return Err(format!("{}: {error}", self.host_dir.display()));

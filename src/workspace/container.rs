@@ -52,7 +52,7 @@ pub(super) fn spec(
     ContainerSpec {
         name: names::container(&record.id),
         image: record.spec.image.clone().unwrap_or_else(|| defaults.image.to_owned()),
-        entrypoint: entrypoint(),
+        entrypoint: entrypoint(host_dir.is_some()),
         labels,
         mounts,
         tmpfs: vec![
@@ -70,12 +70,15 @@ pub(super) fn spec(
     }
 }
 
-fn entrypoint() -> Vec<String> {
+fn entrypoint(with_host_socket: bool) -> Vec<String> {
     let own = |dir: &str| format!("{OWNER}:{dir}");
-    let host_socket = format!("{HOST_DIR}/{HOST_SOCKET}");
     let (work, home) = (own(WORK), own(HOME));
-    let args = [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--host-socket", &host_socket];
-    args.into_iter().chain(["--own", &work, "--own", &home]).map(str::to_owned).collect()
+    let args = [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--own", &work, "--own", &home];
+    let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    if with_host_socket {
+        args.extend(["--host-socket".to_owned(), format!("{HOST_DIR}/{HOST_SOCKET}")]);
+    }
+    args
 }
 
 fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, host_dir: Option<&Path>) -> Vec<Mount> {

@@ -15,12 +15,12 @@ use super::{
     WorkspaceError,
     connector::{Connector, UNTIL_LISTENING},
     container::{self, GRACE_SECONDS, PROGRAM},
-    host_socket, names,
+    host_socket, names, reasons,
     shared::Shared,
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
-    engine::{ContainerState, EngineError, LABEL_WORKSPACE},
+    engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
     tether::client::TetherClient,
 };
@@ -61,21 +61,55 @@ pub(super) struct Up {
 
 impl BringUp {
     /// Makes the container where there is none, starts it, connects.
-    pub(super) async fn run(self) -> Result<Up, WorkspaceError> {
+    pub(super) async fn run(mut self) -> Result<Up, WorkspaceError> {
+        if self.status == WorkspaceStatus::Unknown {
+            self.look().await?;
+        }
         if self.status == WorkspaceStatus::Running {
             self.run.started.store(true, Ordering::Relaxed);
             match self.connect(Instant::now()).await {
                 // It ended meanwhile, or the engine has not told us yet that it did.
                 Err(WorkspaceError::Tether { .. }) if !self.run.lost.is_cancelled() => {
                     self.run.started.store(false, Ordering::Relaxed);
+                    self.look().await?;
                 }
                 done => return done.map(|client| Up { client, made: None }),
             }
         }
         let made = self.start().await?;
         self.run.started.store(true, Ordering::Relaxed);
-        let client = self.connect(Instant::now() + UNTIL_LISTENING).await?;
-        Ok(Up { client, made })
+        match self.connect(Instant::now() + UNTIL_LISTENING).await {
+            Ok(client) => Ok(Up { client, made }),
+            Err(error) => Err(self.why_it_ended().await.unwrap_or(error)),
+        }
+    }
+
+    /// Why the container ended right after its start says more than that nothing can be reached in it.
+    async fn why_it_ended(&self) -> Option<WorkspaceError> {
+        let found = self.shared.engine.inspect_container(&names::container(&self.record.id)).await.ok()?;
+        let ended = found.state == ContainerState::Exited;
+        let why = reasons::death(found.exit_code, found.oom_killed, self.shared.memory(&self.record));
+        ended.then(|| WorkspaceError::Tether { message: format!("{why} right after its start") })
+    }
+
+    /// Asks the engine what there is: a new daemon may be asked for a workspace before it has seen all containers.
+    async fn look(&mut self) -> Result<(), WorkspaceError> {
+        self.status = match self.shared.engine.inspect_container(&names::container(&self.record.id)).await {
+            Ok(found) => {
+                let version = found.labels.get(LABEL_TETHER).map(String::as_str);
+                self.outdated = version != Some(self.shared.tether.version());
+                match found.state {
+                    ContainerState::Running => WorkspaceStatus::Running,
+                    ContainerState::Paused => WorkspaceStatus::Paused,
+                    ContainerState::Created | ContainerState::Exited | ContainerState::Other => {
+                        WorkspaceStatus::Stopped
+                    }
+                }
+            }
+            Err(EngineError::NotFound { .. }) => WorkspaceStatus::Absent,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(())
     }
 
     async fn connect(&self, listening_by: Instant) -> Result<TetherClient, WorkspaceError> {
@@ -84,17 +118,26 @@ impl BringUp {
             container: names::container(&self.record.id),
             host_dir: self.shared.host_dir(&self.record.id),
             listening_by,
+            by_socket: AtomicBool::new(false),
             lost: self.run.lost.clone(),
         };
-        let stop = self.run.disconnect.clone();
+        let stop = self.run.disconnect.child_token();
+        // An attempt that is given up must not go on behind the next one.
+        let given_up = stop.clone().drop_guard();
         let connecting = TetherClient::connect(connector, &self.shared.tracker, stop);
-        match tokio::time::timeout(UNTIL_CONNECTED, connecting).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(WorkspaceError::Tether { message: error.to_string() }),
-            Err(_) => Err(WorkspaceError::Tether {
-                message: format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
-            }),
-        }
+        let message = tokio::select! {
+            biased;
+            () = self.run.lost.cancelled() => "the container ended".to_owned(),
+            connected = tokio::time::timeout(UNTIL_CONNECTED, connecting) => match connected {
+                Ok(Ok(client)) => {
+                    given_up.disarm();
+                    return Ok(client);
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
+            },
+        };
+        Err(WorkspaceError::Tether { message })
     }
 
     /// Until the container runs; answers its id where it was made here. Whatever is missing is made, in the order in
@@ -104,19 +147,24 @@ impl BringUp {
         let name = names::container(&self.record.id);
         let mut made = None;
         let mut exists = self.status != WorkspaceStatus::Absent;
-        if exists && self.outdated {
+        // A tether that lives listens already, at a socket that it makes only once.
+        let alive = matches!(self.status, WorkspaceStatus::Running | WorkspaceStatus::Paused);
+        // One that runs was just tried: a tether of another version that can't be spoken to is of no use any more.
+        if exists && self.outdated && self.status != WorkspaceStatus::Paused {
             engine.remove_container(&name).await?;
             exists = false;
         }
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            if self.shared.sockets.used() {
+            self.check_wanted()?;
+            if self.shared.sockets.used() && !(alive && exists) {
                 self.make_host_dir().await?;
             }
             if !exists {
                 made = self.create().await?.or(made);
                 exists = true;
             }
+            self.check_wanted()?;
             match engine.start_container(&name).await {
                 Ok(()) => return Ok(made),
                 Err(EngineError::Paused { .. }) => {
@@ -157,6 +205,12 @@ impl BringUp {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Nothing more is begun once it is broken off.
+    fn check_wanted(&self) -> Result<(), WorkspaceError> {
+        let broken_off = || WorkspaceError::Engine { message: "the start was broken off".to_owned() };
+        if self.run.lost.is_cancelled() { Err(broken_off()) } else { Ok(()) }
     }
 
     /// A container of this name must be this workspace's.

@@ -8,11 +8,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::ToSchema;
 
 use super::{
-    EngineState, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState,
-    actor::{Command, Reply},
-    names, orphans,
+    EngineState, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState, names, orphans,
     shared::Shared,
     spec, watcher,
+    work::{Command, Reply},
 };
 use crate::{
     domain::{Network, Page, SessionId, Timestamp, WorkspaceId, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus},

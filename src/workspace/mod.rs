@@ -20,6 +20,7 @@ mod shared;
 mod spec;
 mod tether_volume;
 mod watcher;
+mod work;
 
 pub use error::{WorkspaceError, image_hint};
 pub use manager::{NewWorkspace, WorkspaceView, Workspaces};

@@ -10,11 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    actor::{Actor, Command},
-    container::Defaults,
-    host_socket::HostSockets,
-    names,
-    tether_volume::TetherVolume,
+    actor::Actor, container::Defaults, host_socket::HostSockets, names, tether_volume::TetherVolume, work::Command,
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},

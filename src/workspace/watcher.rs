@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     WorkspaceError,
-    actor::Command,
     shared::{EngineState, Shared},
+    work::Command,
 };
 use crate::{
     domain::WorkspaceId,

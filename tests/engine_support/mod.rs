@@ -10,21 +10,21 @@ use wharf::{
 };
 
 /// The engine that the tests use.
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     let address = std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_ENDPOINT.to_owned());
     Engine::new(&address).expect("DOCKER_HOST can be read")
 }
 
 /// An image and everything that carries one instance's label; removed when dropped.
-pub struct Playground {
-    pub engine: Engine,
-    pub instance: InstanceId,
-    pub image: String,
+pub(crate) struct Playground {
+    pub(crate) engine: Engine,
+    pub(crate) instance: InstanceId,
+    pub(crate) image: String,
 }
 
 impl Playground {
     /// Imports an image of a name that no other test has.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let engine = engine();
         let instance = InstanceId::new();
         let playground = Self { engine, image: format!("wharf-test:{instance}"), instance };
@@ -37,7 +37,7 @@ impl Playground {
     }
 
     /// A container of this playground that runs `argv`.
-    pub fn spec(&self, name: &str, argv: &[&str]) -> ContainerSpec {
+    pub(crate) fn spec(&self, name: &str, argv: &[&str]) -> ContainerSpec {
         let labels = [(LABEL_INSTANCE, self.instance.as_str()), (LABEL_WORKSPACE, name)];
         ContainerSpec {
             name: self.name(name),
@@ -51,12 +51,12 @@ impl Playground {
     }
 
     /// The full name of a container or volume.
-    pub fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         format!("wharf-test-{}-{name}", self.instance)
     }
 
     /// Makes and starts a container that waits, and ends at once when told to.
-    pub async fn waiting(&self, name: &str) -> String {
+    pub(crate) async fn waiting(&self, name: &str) -> String {
         let script = "trap 'exit 0' TERM; while :; do /bin/busybox sleep 1000 & wait $!; done";
         let spec = self.spec(name, &["/bin/busybox", "sh", "-c", script]);
         self.engine.create_container(&spec).await.expect("made");
@@ -65,7 +65,7 @@ impl Playground {
     }
 
     /// What is left of this playground's containers and volumes.
-    pub async fn left(&self) -> Vec<String> {
+    pub(crate) async fn left(&self) -> Vec<String> {
         let label = [(LABEL_INSTANCE, self.instance.as_str())];
         let containers = self.engine.list_containers(&label).await.expect("listed");
         let volumes = self.engine.list_volumes(&label, false).await.expect("listed");
@@ -95,7 +95,7 @@ impl Drop for Playground {
 }
 
 /// A tar archive with a static busybox and the directories that a container needs.
-pub fn busybox_archive() -> Bytes {
+pub(crate) fn busybox_archive() -> Bytes {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.exists());
     let program =
         std::fs::read(busybox.expect("the package busybox-static is installed")).expect("busybox is readable");
@@ -113,7 +113,7 @@ pub fn busybox_archive() -> Bytes {
 }
 
 /// Fails the test instead of hanging it.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(30), future).await {
         Ok(value) => value,
         Err(_) => panic!("not within 30 s: {what}"),

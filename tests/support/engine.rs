@@ -1,6 +1,7 @@
-//! The engine, asked by its own command line.
+//! The engine, asked by its own command line, and cleared of what the tests made in it.
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Runs `docker` with these arguments; its output, or what went wrong.
 pub fn docker(args: &[&str]) -> Result<String, String> {
@@ -26,4 +27,42 @@ pub fn clean(instance: &str) {
     for id in docker(&["volume", "ls", "-q", "--filter", &filter]).unwrap_or_default().lines() {
         let _ = docker(&["volume", "rm", "-f", id]);
     }
+}
+
+/// The volumes with tether belong to no daemon: all daemons of a version share one. The last test of a program removes
+/// those that its first did not find.
+#[derive(Debug)]
+pub struct TetherVolumes(());
+
+/// How many tests are at it, and what was there before the first.
+static USERS: Mutex<(usize, Vec<String>)> = Mutex::new((0, Vec::new()));
+
+impl TetherVolumes {
+    /// To be held by every daemon of the tests, for as long as it may fill one.
+    pub fn hold() -> Self {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.0 == 0 {
+            users.1 = list();
+        }
+        users.0 += 1;
+        Self(())
+    }
+}
+
+impl Drop for TetherVolumes {
+    fn drop(&mut self) {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        users.0 -= 1;
+        if users.0 == 0 {
+            for name in list().iter().filter(|name| !users.1.contains(name)) {
+                // One that somebody else's container uses is refused, and not ours to remove any more.
+                let _ = docker(&["volume", "rm", name]);
+            }
+        }
+    }
+}
+
+fn list() -> Vec<String> {
+    let names = docker(&["volume", "ls", "-q", "--filter", "label=wharf.tether"]).unwrap_or_default();
+    names.lines().map(str::to_owned).collect()
 }

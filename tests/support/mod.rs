@@ -5,6 +5,7 @@ mod client;
 mod contract;
 mod engine;
 mod events;
+mod model;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, Client};
 pub use engine::{docker, docker_ok};
 pub use events::{Event, Events};
+pub use model::Model;
 use tempfile::TempDir;
 
 /// The longest that a test waits for anything.
@@ -25,6 +27,10 @@ pub struct Daemon {
     child: Option<Child>,
     env: Vec<(String, String)>,
     config: Option<String>,
+    /// How much of the log is of daemons before this one.
+    logged: usize,
+    /// Dropped last of all, when its containers are gone.
+    tether: engine::TetherVolumes,
 }
 
 impl Daemon {
@@ -46,7 +52,8 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a directory");
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { dir: Some(dir), state, child: None, env, config: config.map(str::to_owned) }
+        let (config, tether) = (config.map(str::to_owned), engine::TetherVolumes::hold());
+        Self { dir: Some(dir), state, child: None, env, config, logged: 0, tether }
     }
 
     /// The state directory.
@@ -83,6 +90,7 @@ impl Daemon {
 
     /// Starts the program; it need not answer yet.
     pub fn spawn(&mut self) {
+        self.logged = self.log_text().len();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
         let mut command = self.command();
         command.stdout(log.try_clone().expect("a log")).stderr(log);
@@ -94,7 +102,9 @@ impl Daemon {
         let deadline = Instant::now() + PATIENCE;
         let client = self.client();
         loop {
-            if client.try_get("/healthz").await.is_ok_and(|a| a.status == 200) {
+            // It serves before it has looked at all sessions; what it listens on is told after that.
+            let ready = self.log_text()[self.logged..].contains("wharf is ready");
+            if ready && client.try_get("/healthz").await.is_ok_and(|a| a.status == 200) {
                 return;
             }
             if let Some(ended) = self.child.as_mut().and_then(|c| c.try_wait().expect("its state")) {

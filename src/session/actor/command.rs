@@ -1,13 +1,13 @@
-//! What the manager asks an actor, and who waits for what.
+//! How the actor serves what the manager asks.
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use super::Actor;
-use crate::agent::adapter::{Output, Unsupported};
+use super::mailbox::{Command, Reply};
+use super::waiters::Waiter;
+use crate::agent::adapter::{Adapter, Output, Unsupported};
 use crate::domain::{
-    PermissionPolicy, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
+    PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
 };
 use crate::session::state::{Input, Step};
 use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
@@ -15,75 +15,6 @@ use crate::store::{Batch, IdempotencyRecord, StoreError};
 
 /// How many prompts may wait in a session.
 const QUEUE_MAX: usize = 100;
-
-type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
-
-/// A request to an actor. Every reply comes after what it tells is durable.
-pub(in crate::session) enum Command {
-    /// Accept a prompt.
-    Prompt { content: Vec<Value>, when_busy: WhenBusy, idempotency: Option<(String, [u8; 32])>, reply: Reply<Accepted> },
-    /// Withdraw a pending prompt.
-    Withdraw { n: PromptNumber, reply: Reply<PromptRecord> },
-    /// End the running turn.
-    Cancel { queue: bool, reply: Reply<Cancelled> },
-    /// Answer a permission request.
-    Answer { permission: String, answer: PermissionAnswer, reply: Reply<PermissionRecord> },
-    /// Have the agent ready.
-    Wake { reply: Reply<()> },
-    /// End the agent and rest.
-    Suspend { reply: Reply<()> },
-    /// Close the session.
-    Close { reply: Reply<()> },
-    /// Forget the conversation.
-    Reset { reply: Reply<()> },
-    /// Change fields.
-    Change { changes: Box<SessionChanges>, reply: Reply<()> },
-}
-
-/// Who holds an actor's mailbox.
-#[derive(Clone)]
-pub(in crate::session) struct Handle {
-    sender: mpsc::Sender<Command>,
-    over: CancellationToken,
-}
-
-impl Handle {
-    pub(super) fn new(sender: mpsc::Sender<Command>, over: CancellationToken) -> Self {
-        Self { sender, over }
-    }
-
-    /// Whether the actor takes no more commands.
-    pub(in crate::session) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Whether the actor has ended.
-    pub(in crate::session) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
-    }
-
-    /// Hands a command over; `false`: the actor went to rest in the meantime.
-    pub(in crate::session) async fn send(&self, command: Command) -> bool {
-        self.sender.send(command).await.is_ok()
-    }
-
-    /// Returns when the actor has ended.
-    pub(in crate::session) async fn over(&self) {
-        self.over.cancelled().await;
-    }
-}
-
-/// A reply that waits for the state to come to something.
-pub(super) enum Waiter {
-    /// For the turn of this prompt to end.
-    Turn { n: PromptNumber, answer: Cancelled, reply: Reply<Cancelled> },
-    /// For the agent to be ready.
-    Ready { reply: Reply<()> },
-    /// For the agent to be gone.
-    Rest { reply: Reply<()> },
-    /// For the session to be closed, and its own workspace to be gone.
-    Closed { reply: Reply<()> },
-}
 
 impl Actor {
     /// Serves one command. A reply that nobody waits for any more is no error.
@@ -248,38 +179,18 @@ impl Actor {
         }
         let mut fields = serde_json::Map::new();
         let mut record = self.record.clone();
-        let outputs = self.change_live(changes.model.as_deref(), changes.mode.as_deref())?;
-        for (name, new, field) in
-            [("model", changes.model, &mut record.model), ("mode", changes.mode, &mut record.mode)]
-        {
-            if let Some(new) = new {
-                fields.insert(name.into(), new.clone().into());
-                *field = Some(new);
-            }
-        }
-        change_plain(
-            &mut record,
-            &mut fields,
-            changes.permissions,
-            changes.labels,
-            changes.project,
-            changes.channel,
-            changes.task_id,
-        );
+        let (model, mode) = (changes.model.clone(), changes.mode.clone());
+        change_fields(&mut record, &mut fields, changes);
         if fields.is_empty() {
             return Ok(());
         }
         let mut probe = Batch::new();
-        probe.put_session(record.clone()).check()?;
+        probe.put_session(record.clone()).check().map_err(too_large)?;
+        let outputs = self.choose(model.as_deref(), mode.as_deref());
+        let outputs = outputs.map_err(|Unsupported(why)| SessionError::Unsupported(why))?;
         let mut step = Step::default();
         self.apply(Input::Changed { fields, policy: record.permissions }, &mut step);
-        for output in outputs {
-            let input = match output {
-                Output::Send(text) => Input::Send { text, mark: false },
-                other => Input::Agent(other),
-            };
-            self.apply(input, &mut step);
-        }
+        self.apply_outputs(outputs, &mut step);
         self.record = record.clone();
         self.finish(step, |batch, _| {
             batch.put_session(record);
@@ -288,94 +199,76 @@ impl Actor {
         Ok(())
     }
 
-    /// Tells a running agent of a new model and mode; one that is not running is started with them.
-    fn change_live(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, SessionError> {
+    fn apply_outputs(&mut self, outputs: Vec<Output>, step: &mut Step) {
+        for output in outputs {
+            let input = match output {
+                Output::Send(text) => Input::Send { text, mark: false },
+                other => Input::Agent(other),
+            };
+            self.apply(input, step);
+        }
+    }
+
+    /// Tells an agent that is just ready of a model and a mode that were asked for after it was started.
+    pub(super) fn late_choices(&mut self, step: &mut Step) {
+        let Some(options) = self.starting.take() else { return };
+        let wanted = |now: &Option<String>, then: &Option<String>| now.clone().filter(|_| now != then);
+        let model = wanted(&self.record.model, &options.model);
+        let mode = wanted(&self.record.mode, &options.mode);
+        let Some(adapter) = &mut self.adapter else { return };
+        let outputs = tell(adapter.as_mut(), model.as_deref(), mode.as_deref());
+        self.apply_outputs(outputs.unwrap_or_else(|Unsupported(message)| vec![Output::Fatal { message }]), step);
+    }
+
+    /// Tells a running agent of a new model and mode; one that is not running is started with them, one that is being
+    /// started is told when it is ready.
+    fn choose(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
         let ready = self.state.is_ready();
         let Some(adapter) = self.adapter.as_mut().filter(|_| ready) else { return Ok(Vec::new()) };
         let before = adapter.state();
-        let changed = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model)).and_then(|mut outputs| {
-            outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
-            Ok(outputs)
-        });
-        changed.map_err(|Unsupported(why)| {
+        let told = tell(adapter.as_mut(), model, mode);
+        if told.is_err()
+            && let Ok(adapter) = self.entry.restore(&before)
+        {
             // Nothing was sent: the adapter must not wait for an answer to it.
-            if let Ok(adapter) = self.entry.restore(&before) {
-                self.adapter = Some(adapter);
-            }
-            SessionError::Unsupported(why)
-        })
-    }
-
-    /// Answers those whose wait is over.
-    pub(super) fn wake_waiters(&mut self) {
-        let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
-            if let Some(waiter) = self.settle(waiter) {
-                self.waiters.push(waiter);
-            }
+            self.adapter = Some(adapter);
         }
-    }
-
-    /// Answers a waiter, or gives it back.
-    fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let failed = self
-            .state
-            .p
-            .error
-            .as_ref()
-            .map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
-        match waiter {
-            Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
-                let _ = reply.send(Ok(answer));
-            }
-            Waiter::Turn { n, answer, reply } => return Some(Waiter::Turn { n, answer, reply }),
-            Waiter::Ready { reply } if self.state.is_ready() => {
-                let _ = reply.send(Ok(()));
-            }
-            Waiter::Ready { reply }
-                if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() =>
-            {
-                let closed = SessionError::Closed { id: self.id.clone() };
-                let _ = reply.send(Err(self.wake_error.clone().map(SessionError::from).or(failed).unwrap_or(closed)));
-            }
-            Waiter::Rest { reply } if self.state.p.process.is_none() && self.state.ending.is_none() => {
-                let _ = reply.send(Ok(()));
-            }
-            Waiter::Rest { reply } if failed.is_some() && self.state.ending.is_none() => {
-                let _ = reply.send(failed.map_or(Ok(()), Err));
-            }
-            Waiter::Closed { reply }
-                if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() =>
-            {
-                let _ = reply.send(Ok(()));
-            }
-            waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),
-        }
-        None
+        told
     }
 }
 
-fn change_plain(
-    record: &mut SessionRecord,
-    fields: &mut serde_json::Map<String, Value>,
-    permissions: Option<PermissionPolicy>,
-    labels: Option<crate::domain::Labels>,
-    project: Option<String>,
-    channel: Option<String>,
-    task_id: Option<String>,
-) {
-    if let Some(permissions) = permissions {
+fn tell(adapter: &mut dyn Adapter, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
+    let mut outputs = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model))?;
+    outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
+    Ok(outputs)
+}
+
+/// What was refused before anything moved.
+fn too_large(e: StoreError) -> SessionError {
+    match e {
+        StoreError::TooLarge { limit, .. } => SessionError::Invalid {
+            field: "labels",
+            message: format!("they are too large: encoded, a session takes at most {limit} bytes"),
+        },
+        e => e.into(),
+    }
+}
+
+fn change_fields(record: &mut SessionRecord, fields: &mut serde_json::Map<String, Value>, changes: SessionChanges) {
+    if let Some(permissions) = changes.permissions {
         fields.insert("permissions".into(), serde_json::to_value(permissions).unwrap_or_default());
         record.permissions = permissions;
     }
-    if let Some(labels) = labels {
+    if let Some(labels) = changes.labels {
         fields.insert("labels".into(), serde_json::to_value(&labels).unwrap_or_default());
         record.labels = labels;
     }
     for (name, new, field) in [
-        ("project", project, &mut record.project),
-        ("channel", channel, &mut record.channel),
-        ("task_id", task_id, &mut record.task_id),
+        ("model", changes.model, &mut record.model),
+        ("mode", changes.mode, &mut record.mode),
+        ("project", changes.project, &mut record.project),
+        ("channel", changes.channel, &mut record.channel),
+        ("task_id", changes.task_id, &mut record.task_id),
     ] {
         if let Some(new) = new {
             fields.insert(name.into(), new.clone().into());
@@ -395,53 +288,9 @@ fn fate(record: &PermissionRecord) -> String {
 /// Replies; only a failed store ends the actor.
 fn reply_or_fail<T>(reply: Reply<T>, result: Result<T, SessionError>) -> Result<(), StoreError> {
     let failed = match &result {
-        // Found out before anything moved.
-        Err(SessionError::Store(StoreError::TooLarge { .. })) => Ok(()),
         Err(SessionError::Store(e)) => Err(e.clone()),
         _ => Ok(()),
     };
     let _ = reply.send(result);
     failed
-}
-
-/// Answers everything that comes to a session that could not be loaded.
-pub(super) async fn refuse_all(mut commands: mpsc::Receiver<Command>, error: &SessionError) {
-    commands.close();
-    while let Some(command) = commands.recv().await {
-        let error = match error {
-            SessionError::UnknownAgent { name, known } => {
-                SessionError::UnknownAgent { name: name.clone(), known: known.clone() }
-            }
-            SessionError::NotFound { looked_up } => SessionError::NotFound { looked_up: looked_up.clone() },
-            SessionError::Store(e) => SessionError::Store(e.clone()),
-            other => {
-                tracing::error!(error = %other, "a session could not be loaded");
-                SessionError::Stopping
-            }
-        };
-        refuse(command, error);
-    }
-}
-
-/// Tells everyone whose command came too late to ask again.
-pub(super) async fn drain(commands: &mut mpsc::Receiver<Command>) {
-    commands.close();
-    while let Some(command) = commands.recv().await {
-        refuse(command, SessionError::Resting);
-    }
-}
-
-fn refuse(command: Command, error: SessionError) {
-    // Whoever has stopped waiting needs no answer.
-    match command {
-        Command::Prompt { reply, .. } => drop(reply.send(Err(error))),
-        Command::Withdraw { reply, .. } => drop(reply.send(Err(error))),
-        Command::Cancel { reply, .. } => drop(reply.send(Err(error))),
-        Command::Answer { reply, .. } => drop(reply.send(Err(error))),
-        Command::Wake { reply }
-        | Command::Suspend { reply }
-        | Command::Close { reply }
-        | Command::Reset { reply }
-        | Command::Change { reply, .. } => drop(reply.send(Err(error))),
-    }
 }

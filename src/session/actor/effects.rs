@@ -13,7 +13,7 @@ use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, StartProcess, TetherClient, TetherError};
-use crate::workspace::{EngineState, WorkspaceError};
+use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
 
 /// The user that agents run as, in every image.
 const AGENT_UID: u32 = 1000;
@@ -53,6 +53,9 @@ impl Actor {
                 Effect::End { process, force } => self.end_process(process, force),
                 Effect::Forget { process } => self.forget(process),
                 Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::ArmHandshake { process } => {
+                    self.after(self.shared.timeouts.handshake, Input::HandshakeTimeout { process });
+                }
                 Effect::Closed => self.closed(),
             }
         }
@@ -138,6 +141,13 @@ impl Actor {
             let _ = tokio::time::timeout(wait.saturating_sub(RETRY_MIN), back).await;
             Done::Input(Input::RetryWake)
         });
+    }
+
+    /// Tells the session's subscribers what became of the container.
+    pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
+        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let workspace = self.record.workspace.clone();
+        self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
 
     fn after(&mut self, wait: Duration, input: Input) {

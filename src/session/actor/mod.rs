@@ -4,17 +4,19 @@ mod command;
 mod commit;
 mod effects;
 mod feed;
+mod mailbox;
+mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::command::{Command, Handle};
 use self::effects::Done;
 use self::feed::Feed;
+pub(super) use self::mailbox::{Command, Handle};
 use super::log::SessionLog;
 use super::shared::Shared;
 use super::state::{Call, Input, State, Step};
@@ -24,7 +26,7 @@ use crate::agent::adapter::{Adapter, Output, StartOptions};
 use crate::domain::{EventData, PermissionState, Progress, SessionId, SessionRecord, Timestamp};
 use crate::store::StoreError;
 use crate::tether::client::{ProcessEvent, TetherClient};
-use crate::workspace::WorkspaceError;
+use crate::workspace::{WorkspaceError, WorkspaceState};
 
 /// How many commands may wait for an actor.
 const MAILBOX: usize = 64;
@@ -44,6 +46,8 @@ pub(super) struct Actor {
     starting: Option<StartOptions>,
     /// The workspace's connection, once woken.
     client: Option<TetherClient>,
+    /// What happens to the workspace's container.
+    workspace: watch::Receiver<WorkspaceState>,
     /// The process's output, while attached.
     feed: Option<Feed>,
     /// Up to which number the outbox was handed to the client.
@@ -51,7 +55,7 @@ pub(super) struct Actor {
     /// Consecutive tries to reach an engine that is away.
     retries: u32,
     /// Who waits for what.
-    waiters: Vec<command::Waiter>,
+    waiters: Vec<waiters::Waiter>,
     /// Why the last wake failed, for who waits for it.
     wake_error: Option<WorkspaceError>,
     /// Whether an own workspace is still being deleted after the close.
@@ -72,7 +76,7 @@ impl Actor {
             }
             match Self::load(shared, actor_id.clone(), commands) {
                 Ok(actor) => actor.run().await,
-                Err((e, commands)) => command::refuse_all(commands, &e).await,
+                Err((e, commands)) => mailbox::refuse_all(commands, &e).await,
             }
             drop(over_guard);
         });
@@ -86,6 +90,7 @@ impl Actor {
     ) -> Result<Self, (SessionError, mpsc::Receiver<Command>)> {
         match Self::read(&shared, &id) {
             Ok((record, entry, state, adapter, log)) => Ok(Self {
+                workspace: shared.workspaces.watch(&record.workspace),
                 shared,
                 id,
                 record,
@@ -115,6 +120,8 @@ impl Actor {
     ) -> Result<(SessionRecord, AgentEntry, State, Option<Box<dyn Adapter>>, Arc<SessionLog>), SessionError> {
         let not_found = || SessionError::NotFound { looked_up: id.to_string() };
         let record = shared.store.session(id)?.ok_or_else(not_found)?;
+        // The log first: from here on, whoever subscribes sees what this actor writes.
+        let log = shared.log(id)?;
         let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)?;
         let entry = shared.catalogue.get(&record.agent).cloned().ok_or_else(|| SessionError::UnknownAgent {
             name: record.agent.clone(),
@@ -126,7 +133,6 @@ impl Actor {
                 pending.insert(permission.id.clone(), permission);
             }
         }
-        let log = shared.log(id, &progress);
         let adapter = restore(&entry, &progress, id);
         let state = State::new(progress, pending, record.permissions);
         Ok((record, entry, state, adapter, log))
@@ -145,6 +151,7 @@ impl Actor {
                 biased;
                 () = stop.cancelled() => break,
                 event = next_event(&mut self.feed) => self.process_events(event).await,
+                Ok(()) = self.workspace.changed() => self.workspace_changed().await,
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done(done).await,
                 Some(command) = self.commands.recv() => { last = tokio::time::Instant::now(); self.command(command).await }
                 () = tokio::time::sleep_until(linger_until), if may_go => break,
@@ -156,7 +163,7 @@ impl Actor {
             }
         }
         self.log.rest();
-        command::drain(&mut self.commands).await;
+        mailbox::drain(&mut self.commands).await;
     }
 
     /// Applies inputs, with the adapter calls that they lead to, as one commit; then does what follows.

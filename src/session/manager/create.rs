@@ -59,6 +59,14 @@ impl Sessions {
                 }
                 return Err(SessionError::Stopping);
             }
+            Err(StoreError::TooLarge { limit, .. }) => {
+                return Err(SessionError::Invalid {
+                    field: "env",
+                    message: format!(
+                        "environment, MCP servers and labels are too large: encoded, a session takes at most {limit} bytes"
+                    ),
+                });
+            }
             Err(e) => return Err(e.into()),
         }
         self.begin(&id, prompt).await?;

@@ -1,6 +1,7 @@
 //! The manager: finds sessions and hands each request to the session's actor; what the API holds.
 
 mod create;
+mod find;
 mod list;
 mod recover;
 
@@ -20,10 +21,7 @@ use super::log::Subscription;
 use super::shared::{EnvLookup, Shared, Timeouts};
 use super::{NewPrompt, PermissionAnswer, SessionChanges, SessionError, SessionView};
 use crate::agent::Catalogue;
-use crate::domain::{
-    Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId, SessionKey, SessionRecord,
-    WorkspaceId,
-};
+use crate::domain::{Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId};
 use crate::seal::Sealer;
 use crate::store::Store;
 use crate::workspace::{WorkspaceView, Workspaces};
@@ -270,8 +268,7 @@ impl Sessions {
     /// `NotFound`; `Invalid` where `after` is beyond the log's end.
     pub async fn subscribe(&self, id: &str, after: u64) -> Result<Subscription, SessionError> {
         let record = self.resolve(id)?;
-        let progress = self.progress(&record)?;
-        let log = self.shared.log(&record.id, &progress);
+        let log = self.shared.log(&record.id)?;
         Subscription::new(self.shared.store.clone(), record.id, log, after)
     }
 
@@ -308,49 +305,6 @@ impl Sessions {
             self.shared.store.commit(batch).await?;
         }
         Ok(())
-    }
-
-    fn open_sessions_of(&self, workspace: &WorkspaceId) -> Result<Vec<SessionId>, SessionError> {
-        let mut open = Vec::new();
-        for id in self.shared.store.sessions_of_workspace(workspace)? {
-            if self.shared.store.session(&id)?.is_some_and(|s| s.closed.is_none()) {
-                open.push(id);
-            }
-        }
-        Ok(open)
-    }
-
-    /// Finds a session by its id, its key, or the agent's own session id, each through an index.
-    fn resolve(&self, text: &str) -> Result<SessionRecord, SessionError> {
-        let not_found = || SessionError::NotFound { looked_up: text.chars().take(256).collect() };
-        let store = &self.shared.store;
-        if let Ok(id) = text.parse::<SessionId>()
-            && let Some(record) = store.session(&id)?
-        {
-            return Ok(record);
-        }
-        if let Ok(key) = text.parse::<SessionKey>()
-            && let Some(id) = store.session_by_key(&key)?
-        {
-            return store.session(&id)?.ok_or_else(not_found);
-        }
-        let found = store.sessions_by_agent_id(text)?;
-        match found.as_slice() {
-            [] => Err(not_found()),
-            [id] => store.session(id)?.ok_or_else(not_found),
-            many => {
-                let mut open = Vec::new();
-                for id in many {
-                    open.extend(store.session(id)?.filter(|s| s.closed.is_none()));
-                }
-                let ids = many.iter().map(ToString::to_string).collect();
-                if open.len() == 1 {
-                    Ok(open.remove(0))
-                } else {
-                    Err(SessionError::Ambiguous { looked_up: text.to_owned(), ids })
-                }
-            }
-        }
     }
 
     /// The actor of a session, started if it rests.

@@ -21,7 +21,32 @@ impl Sessions {
                 self.handle(&id);
             }
         }
+        self.delete_left_workspaces()?;
         Ok(count)
+    }
+
+    /// A crash between a session's close and the deletion of its own workspace leaves the latter: it goes now.
+    fn delete_left_workspaces(&self) -> Result<(), SessionError> {
+        let mut before = None;
+        loop {
+            let records = self.shared.store.workspaces(before.as_ref(), 256)?;
+            for record in &records {
+                let Some(owner) = &record.ephemeral_of else { continue };
+                let owner = self.shared.store.session(owner)?;
+                if owner.is_none_or(|session| session.closed.is_some()) {
+                    let (workspaces, id) = (self.shared.workspaces.clone(), record.id.clone());
+                    self.shared.tracker.spawn(async move {
+                        if let Err(e) = workspaces.delete(&id).await {
+                            tracing::warn!(workspace = %id, error = %e, "a left workspace could not be deleted");
+                        }
+                    });
+                }
+            }
+            match records.last() {
+                Some(last) if records.len() == 256 => before = Some(last.id.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// A crash between the registry and the log leaves a session without its first event: it gets it now.

@@ -26,7 +26,7 @@ use self::process::Exit;
 use crate::agent::adapter::Output;
 use crate::domain::{
     EventData, PermissionPolicy, PermissionRecord, Progress, PromptNumber, PromptRecord, SessionStatus, Timestamp,
-    TurnError, TurnOutcome,
+    TurnError, TurnOutcome, WorkspaceId, WorkspaceStatus,
 };
 
 /// What this daemon has in its hands of the agent process.
@@ -53,6 +53,8 @@ pub(super) enum Ending {
     Cancel,
     /// It is of no more use.
     Useless,
+    /// The conversation is to be forgotten.
+    Reset,
 }
 
 /// A session's state.
@@ -125,6 +127,10 @@ pub(super) enum Input {
     Attached { last_input: u64 },
     /// tether knows no such process.
     ProcessUnknown,
+    /// The process had its time for the handshake.
+    HandshakeTimeout { process: String },
+    /// The workspace's container changed.
+    WorkspaceChanged { workspace: WorkspaceId, status: WorkspaceStatus, reason: Option<String> },
     /// The adapter wants this written to the agent's stdin; `mark`: it carries the turn's prompt.
     Send { text: String, mark: bool },
     /// The adapter has learned something.
@@ -179,6 +185,8 @@ pub(super) enum Effect {
     End { process: String, force: bool },
     /// Let go of the process's journal.
     Forget { process: String },
+    /// Send `HandshakeTimeout` after a while.
+    ArmHandshake { process: String },
     /// Send `CancelTimeout` after the grace.
     ArmCancel { n: PromptNumber },
     /// The session is closed: end the subscribers, and the workspace where it is the session's own.
@@ -282,6 +290,11 @@ impl State {
             Input::WorkspaceDown => self.workspace_down(step),
             Input::WakeFailed { message, retry } => self.wake_failed(message, retry, step),
             Input::RetryWake => self.advance(step),
+            Input::HandshakeTimeout { process } => self.handshake_timeout(&process, step),
+            Input::WorkspaceChanged { workspace, status, reason } => {
+                let data = EventData::WorkspaceStatus { workspace, status, reason };
+                step.events.push((self.turn_number(), data));
+            }
             Input::Started { resumed } => self.started(resumed, step),
             Input::StartFailed { message } => self.start_failed(message, now, step),
             Input::Attached { last_input } => self.attached(last_input, step),

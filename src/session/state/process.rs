@@ -120,7 +120,20 @@ impl State {
         let Some(process) = &self.p.process else { return };
         step.events.push((None, EventData::AgentStarted { process: process.id.clone(), resumed }));
         step.effects.push(Effect::Flush);
+        step.effects.push(Effect::ArmHandshake { process: process.id.clone() });
         self.catch_up(step);
+    }
+
+    /// The process is of no use as long as it does not speak.
+    pub(super) fn handshake_timeout(&mut self, process: &str, step: &mut Step) {
+        let silent = self.p.process.as_ref().is_some_and(|current| current.id == process && !current.ready);
+        if silent && self.ending.is_none() {
+            self.fail(
+                "the agent did not complete its handshake in time: restore the session to try again".to_owned(),
+                step,
+            );
+            self.end(Ending::Useless, step);
+        }
     }
 
     /// The process could not be started.
@@ -146,6 +159,9 @@ impl State {
         self.link = Link::Up;
         self.taken(last_input);
         step.effects.push(Effect::Flush);
+        if let Some(process) = self.p.process.as_ref().filter(|process| !process.ready) {
+            step.effects.push(Effect::ArmHandshake { process: process.id.clone() });
+        }
         self.catch_up(step);
     }
 
@@ -317,7 +333,7 @@ impl State {
                 }
                 self.finish_close(now, step);
             }
-            Ending::Suspend | Ending::Cancel | Ending::Useless => {
+            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Reset => {
                 self.fail(format!("the agent could not be ended: {message}: restore the session to try again"), step);
             }
         }
@@ -326,6 +342,10 @@ impl State {
     fn after_end(&mut self, ending: Ending, now: Timestamp, step: &mut Step) {
         match ending {
             Ending::Close => self.finish_close(now, step),
+            Ending::Reset => {
+                self.forget(step);
+                self.advance(step);
+            }
             // A request that came while the process was being ended goes on now; a suspended session holds its queue.
             Ending::Suspend | Ending::Cancel | Ending::Useless => self.advance(step),
         }

@@ -21,9 +21,7 @@ enum Act {
     Close,
     /// The daemon dies and another takes over.
     Restart,
-    /// The container dies.
     ContainerDies,
-    /// The agent dies.
     AgentDies,
     /// One of the effects comes to its result; `fails`: a bad one.
     Resolve {
@@ -170,10 +168,6 @@ impl World {
         }
     }
 
-    fn process(&self) -> Option<String> {
-        self.state.p.process.as_ref().map(|process| process.id.clone())
-    }
-
     fn resolve(&mut self, effect: Effect, fails: bool) {
         match effect {
             Effect::Wake { only_if_running } if only_if_running && !self.container => self.input(Input::WorkspaceDown),
@@ -222,6 +216,7 @@ impl World {
                 self.input(Input::Ended { process });
             }
             Effect::ArmCancel { n } => self.input(Input::CancelTimeout { n }),
+            Effect::ArmHandshake { process } => self.input(Input::HandshakeTimeout { process }),
             Effect::Forget { process } => {
                 self.procs.remove(&process);
             }
@@ -231,7 +226,7 @@ impl World {
 
     /// What tether tells of the attached process, next.
     fn agent_acts(&mut self, fails: bool) {
-        let Some(id) = self.attached.clone().filter(|id| self.process().as_ref() == Some(id)) else { return };
+        let Some(id) = self.attached.clone().filter(|id| self.state.is_current(id)) else { return };
         let Some(known) = self.procs.get_mut(&id) else { return };
         if !known.alive {
             let lost = known.lost;
@@ -241,10 +236,9 @@ impl World {
             self.input(Input::Exited { code: Some(1), signal: None, lost, stderr: String::new() });
             return;
         }
-        if let Some(n) = known.turn.take() {
+        if known.turn.take().is_some() {
             let error = fails.then(|| TurnError { message: "no".into(), status: None });
             let stop_reason = (!fails).then(|| "end_turn".to_owned());
-            let _ = n;
             self.input(Input::Agent(Output::TurnEnded(TurnEnd { stop_reason, usage: None, error })));
             return;
         }
@@ -329,7 +323,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..2_000 {
             if let Some(effect) = (!self.effects.is_empty()).then(|| self.effects.remove(0)) {
-                if !matches!(effect, Effect::ArmCancel { .. }) {
+                if !matches!(effect, Effect::ArmCancel { .. } | Effect::ArmHandshake { .. }) {
                     self.resolve(effect, false);
                 }
                 continue;
@@ -355,8 +349,7 @@ proptest! {
             world.act(act);
         }
         world.settle();
-        let stuck = world.state.p.error.is_some() || world.state.held;
-        if !stuck {
+        if world.state.p.error.is_none() && !world.state.held {
             prop_assert_eq!(world.ended.len(), world.accepted.len(), "prompts are left: {:?}", world.state);
             prop_assert!(world.state.ending.is_none(), "an end never came: {:?}", world.state);
         }
@@ -382,8 +375,9 @@ fn a_crash_loop_is_stopped_and_said() {
     let mut world = World::new();
     world.input(Input::Prompt { content: vec![], front: false });
     for _ in 0..DEATHS_MAX {
-        while let Some(effect) = (!world.effects.is_empty()).then(|| world.effects.remove(0)) {
-            world.resolve(effect, false);
+        while !world.effects.is_empty() {
+            world.act(Act::Resolve { which: 0, fails: false });
+            world.effects.retain(|effect| !matches!(effect, Effect::ArmHandshake { .. }));
         }
         world.act(Act::AgentDies);
         world.agent_acts(false);
@@ -398,9 +392,7 @@ fn without_an_id_to_resume_by_it_never_begins_afresh_by_itself() {
     let mut world = World::new();
     world.state.p.turns = 1;
     world.input(Input::Prompt { content: vec![], front: false });
-    while let Some(effect) = (!world.effects.is_empty()).then(|| world.effects.remove(0)) {
-        world.resolve(effect, false);
-    }
+    world.settle();
     assert_eq!(world.state.p.status, SessionStatus::Error);
     assert!(world.procs.is_empty());
 }

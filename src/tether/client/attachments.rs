@@ -25,8 +25,8 @@ use crate::{
 const LUMP: u64 = WINDOW / 4;
 /// Events on their way to a receiver: all the output frames that the window allows, and as many of the others.
 const FEED: usize = 2 * (WINDOW / FRAME_COST) as usize;
-/// Events that a receiver finds ready.
-const READY: usize = 64;
+/// Events that a receiver finds ready. Few: what is here is no longer counted against the window.
+const READY: usize = 4;
 
 /// What the task that feeds a receiver tells the actor.
 #[derive(Debug, Default)]

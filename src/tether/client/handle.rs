@@ -193,9 +193,9 @@ impl TetherClient {
     /// Closes a process's stdin behind the inputs that were taken; on a terminal, sends the end-of-input character.
     ///
     /// # Errors
-    /// `NotFound`, `NotRunning`, `Gone`; `Disconnected` for a terminal's, which is not repeated.
+    /// `NotFound`, `Gone`.
     pub async fn close_stdin(&self, process: &str) -> Result<(), TetherError> {
-        self.done(kind::CLOSE_STDIN, false, |req| OfProcess { req, process: process.to_owned() }).await
+        self.done(kind::CLOSE_STDIN, true, |req| OfProcess { req, process: process.to_owned() }).await
     }
 
     /// Sends a signal to the process itself.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     thread,
@@ -40,16 +40,28 @@ fn wait_for(path: &str) -> Result<UnixStream, String> {
 /// Ends when either side ends: a connection of which half is gone is of no use.
 fn carry(socket: UnixStream) -> io::Result<()> {
     // Files of their own: std's stdout would hold back what does not end with a line feed.
-    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut to_tether = socket.try_clone()?;
-    let mut from_tether = socket;
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let to_tether = socket.try_clone()?;
     thread::spawn(move || {
-        let _ = io::copy(&mut input, &mut to_tether);
+        let _ = copy(&input, &to_tether);
         let _ = to_tether.shutdown(Shutdown::Both);
     });
-    match io::copy(&mut from_tether, &mut output) {
+    match copy(&socket, &output) {
         Err(e) if !matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Err(e),
         _ => Ok(()),
+    }
+}
+
+/// Not `io::copy`: that uses splice(2), which on some kernels (seen on 6.18) sleeps on while its pipe holds bytes.
+fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }

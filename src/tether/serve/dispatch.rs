@@ -108,10 +108,11 @@ impl Server {
                 }
             }
             kind::END => self.end(&frame.json()?, now),
-            kind::CLOSE_STDIN => self.on_running(frame, |run| {
-                run.stdin.close();
-                Ok(())
-            })?,
+            kind::CLOSE_STDIN => {
+                let of: OfProcess = frame.json()?;
+                let known = self.find(&of.process).map(|process| process.run.as_mut().map(|run| run.stdin.close()));
+                self.done(of.req, known.map(|_| ()).ok_or_else(|| not_found(&of.process)));
+            }
             kind::SIGNAL => {
                 let signal: SendSignal = frame.json()?;
                 self.on_running(frame, |run| send_signal(run, &signal))?;

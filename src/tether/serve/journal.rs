@@ -88,9 +88,11 @@ impl Journal {
         fs::remove_dir_all(&self.dir)
     }
 
-    /// Records how the process ended. No sync: if the machine dies now, "nobody knows" is what a reader gets.
+    /// Records how the process ended, and lets go of the files. No sync: if the machine dies now, "nobody knows" is what a reader gets.
     pub(super) fn ended(&mut self, exit: Exit) -> io::Result<()> {
         self.meta.exit = Some(exit);
+        self.input = None;
+        self.streams.iter_mut().for_each(StreamLog::close);
         self.write_meta()
     }
 

@@ -40,7 +40,12 @@ pub(crate) fn keep(system: System) -> Result<(), String> {
     setsid().map_err(|e| failed("begin a session")(e.into()))?;
     set_child_subreaper(Some(getpid())).map_err(|e| failed("become a subreaper")(e.into()))?;
     let (status, main) = start(&control).map_err(failed("start the launcher"))?;
-    Keeper { control, signals, status: Some(status), why: Vec::new(), main, exit: None }.run().map_err(failed("go on"))
+    let keeper = Keeper { control, signals, status: Some(status), why: Vec::new(), main, exit: None };
+    match keeper.run() {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Keeper::abandon(),
+        result => result,
+    }
+    .map_err(failed("go on"))
 }
 
 fn start(control: &UnixStream) -> io::Result<(UnixStream, i32)> {

@@ -247,15 +247,17 @@ impl Run {
         endings.chain(retries).chain(drained).min()
     }
 
-    /// Closes what can bring nothing more, now that nothing of the tree is left; `true` when all is in the journal.
-    fn drain(&mut self, journal: &mut Journal, limit: u64, record: &mut Vec<u8>, now: Instant) -> bool {
+    /// Closes what can bring nothing more, now that nothing of the tree is left; `true` when all is in the journal. The
+    /// limit no longer counts: what a pipe still holds is little.
+    fn drain(&mut self, journal: &mut Journal, record: &mut Vec<u8>, now: Instant) -> bool {
+        const NO_LIMIT: u64 = u64::MAX;
         let Some(since) = self.empty_since else { return false };
         for (source, log) in self.sources.iter_mut().zip(&mut journal.streams) {
-            while source.take(log, limit, record, now) {}
+            while source.take(log, NO_LIMIT, record, now) {}
             // All that was written is in the pipe: an empty one is at its end, even if a stranger holds on to it. A
             // terminal hands on what was written a little later, and then says so.
             let late = self.stdin.terminal().is_some() && now < since + TERMINAL_DRAIN;
-            if source.wants(log, limit).is_some() && !late {
+            if source.wants(log, NO_LIMIT).is_some() && !late {
                 source.close();
             }
         }
@@ -286,15 +288,14 @@ impl Process {
     }
 
     /// Finishes it if nothing of it is left and all its output is in the journal.
-    pub(super) fn try_finish(&mut self, limit: u64, record: &mut Vec<u8>, now: Instant) {
+    pub(super) fn try_finish(&mut self, record: &mut Vec<u8>, now: Instant) {
         let Some(run) = &mut self.run else { return };
-        if !run.endings.is_empty() || !run.drain(&mut self.journal, limit, record, now) {
+        if !run.endings.is_empty() || !run.drain(&mut self.journal, record, now) {
             return;
         }
         let exit = run.exit.unwrap_or(Exit { lost: true, ..Exit::default() });
         if let Err(e) = self.journal.ended(exit) {
             eprintln!("wharf-tether: the end of {} could not be recorded: {e}", self.id);
-            self.journal.meta.exit = Some(exit);
         }
         self.run = None;
     }

@@ -181,6 +181,11 @@ impl StreamLog {
         Ok(())
     }
 
+    /// Lets go of the file; nothing more is to be appended.
+    pub(super) fn close(&mut self) {
+        self.active = None;
+    }
+
     /// Everything below `offset` is safe elsewhere: drops the whole segments below it.
     pub(super) fn ack(&mut self, offset: u64) -> io::Result<()> {
         self.acked = self.acked.max(offset.min(self.end));

@@ -66,7 +66,7 @@ impl Server {
         let signals = (system.watch_signals)().map_err(|e| format!("can't watch signals: {e}"))?;
         // Where tether is not the first process, what a lost keeper leaves must come to it all the same.
         set_child_subreaper(Some(getpid())).map_err(|e| format!("can't become a subreaper: {e}"))?;
-        options.own.iter().try_for_each(setup::own)?;
+        setup::own(&options.own)?;
         let state = setup::state(&options.state)?;
         let processes_dir = options.state.join("processes");
         let processes = read_processes(&processes_dir)?;
@@ -229,7 +229,7 @@ impl Server {
                 let (outcomes, id) = (run.step_endings(now, &keepers), process.id.clone());
                 self.report(&id, outcomes);
             }
-            self.processes[i].try_finish(self.options.journal_limit, &mut self.buffer, now);
+            self.processes[i].try_finish(&mut self.buffer, now);
         }
         self.processes.retain(|process| !process.gone);
     }

@@ -20,10 +20,17 @@ use super::options::Own;
 /// Descriptors for `MAX_PROCESSES` processes.
 const DESCRIPTORS: u64 = 16 * 1024;
 
-/// Makes the directory and gives it away; what is in it stays as it is.
-pub(super) fn own(own: &Own) -> Result<(), String> {
+/// Makes the directories and gives them away; what is in them stays as it is.
+pub(super) fn own(all: &[Own]) -> Result<(), String> {
+    // All are made first: in one that was given away, a root of few capabilities can make nothing.
+    for Own { path, .. } in all {
+        fs::create_dir_all(path).map_err(|e| format!("can't make {}: {e}", path.display()))?;
+    }
+    all.iter().try_for_each(give)
+}
+
+fn give(own: &Own) -> Result<(), String> {
     let done = || -> io::Result<()> {
-        fs::create_dir_all(&own.path)?;
         // No link is followed: what is inside a volume may be an agent's.
         let dir = open(&own.path, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         Ok(fchown(&dir, Some(Uid::from_raw(own.uid)), Some(Gid::from_raw(own.gid)))?)

@@ -20,11 +20,13 @@ pub(super) struct Stdin {
     written: usize,
     len: usize,
     close: bool,
+    /// A terminal's end of input was given, and nothing since.
+    ended: bool,
 }
 
 impl Stdin {
     pub(super) const fn new(fd: OwnedFd, terminal: bool) -> Self {
-        Self { fd: Some(fd), terminal, waiting: VecDeque::new(), written: 0, len: 0, close: false }
+        Self { fd: Some(fd), terminal, waiting: VecDeque::new(), written: 0, len: 0, close: false, ended: false }
     }
 
     /// Whether so many bytes more may wait.
@@ -34,6 +36,7 @@ impl Stdin {
 
     /// Input for a process that has closed its stdin goes nowhere, as with a pipe.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        self.ended = false;
         if self.fd.is_some() && !self.close && !bytes.is_empty() {
             self.len += bytes.len();
             self.waiting.push_back(bytes);
@@ -41,10 +44,13 @@ impl Stdin {
         self.write();
     }
 
-    /// Closes it behind what waits.
+    /// Closes it behind what waits. A second time changes nothing.
     pub(super) fn close(&mut self) {
         if self.terminal {
-            self.push(END_OF_INPUT.to_vec());
+            if !self.ended {
+                self.push(END_OF_INPUT.to_vec());
+                self.ended = true;
+            }
         } else {
             self.close = true;
             self.write();

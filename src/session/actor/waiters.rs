@@ -1,0 +1,68 @@
+//! Replies that wait for the session to come to something.
+
+use super::Actor;
+use super::mailbox::Reply;
+use crate::domain::PromptNumber;
+use crate::session::{Cancelled, SessionError};
+
+/// A reply that waits for the state to come to something.
+pub(super) enum Waiter {
+    /// For the turn of this prompt to end.
+    Turn { n: PromptNumber, answer: Cancelled, reply: Reply<Cancelled> },
+    /// For the agent to be ready.
+    Ready { reply: Reply<()> },
+    /// For the agent to be gone.
+    Rest { reply: Reply<()> },
+    /// For the session to be closed, and its own workspace to be gone.
+    Closed { reply: Reply<()> },
+}
+
+impl Actor {
+    /// Answers those whose wait is over.
+    pub(super) fn wake_waiters(&mut self) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            if let Some(waiter) = self.settle(waiter) {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// Answers a waiter, or gives it back.
+    fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
+        let failed = self
+            .state
+            .p
+            .error
+            .as_ref()
+            .map(|e| SessionError::Failed { id: self.id.clone(), message: e.message.clone() });
+        match waiter {
+            Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
+                let _ = reply.send(Ok(answer));
+            }
+            Waiter::Turn { n, answer, reply } => return Some(Waiter::Turn { n, answer, reply }),
+            Waiter::Ready { reply } if self.state.is_ready() => {
+                let _ = reply.send(Ok(()));
+            }
+            Waiter::Ready { reply }
+                if failed.is_some() || self.wake_error.is_some() || self.state.p.closed.is_some() =>
+            {
+                let closed = SessionError::Closed { id: self.id.clone() };
+                let _ = reply.send(Err(self.wake_error.clone().map(SessionError::from).or(failed).unwrap_or(closed)));
+            }
+            Waiter::Rest { reply } if self.state.p.process.is_none() && self.state.ending.is_none() => {
+                let _ = reply.send(Ok(()));
+            }
+            Waiter::Rest { reply } if failed.is_some() && self.state.ending.is_none() => {
+                let _ = reply.send(failed.map_or(Ok(()), Err));
+            }
+            Waiter::Closed { reply }
+                if self.state.p.closed.is_some() && !self.deleting && self.state.ending.is_none() =>
+            {
+                let _ = reply.send(Ok(()));
+            }
+            waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),
+        }
+        None
+    }
+}
