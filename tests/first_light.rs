@@ -232,7 +232,8 @@ async fn an_agent_can_not_reach_its_tether_nor_gain_anything() {
     let daemon = Daemon::start().await;
     let client = daemon.client();
     let id = client.demo("it:confined").await;
-    let tried = "run ls /run/wharf /var/lib/wharf; kill -9 1; touch /usr/x; grep -E 'CapEff|NoNewPrivs' /proc/self/status";
+    let tried =
+        "run ls /run/wharf /var/lib/wharf; kill -9 1; touch /usr/x; grep -E 'CapEff|NoNewPrivs' /proc/self/status";
     let (text, end) = client.turn(&id, tried).await;
     assert_eq!(end["status"], "done", "{text}");
     assert_eq!(text.matches("Permission denied").count(), 2, "{text}");

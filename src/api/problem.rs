@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -246,10 +246,6 @@ pub(super) async fn outer(request: Request, next: Next) -> Response {
         }
     };
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let mut problem = problem;
-    if let Some(allow) = response.headers().get(ALLOW).and_then(|v| v.to_str().ok()) {
-        problem.detail.push_str(&format!("; it takes {allow}"));
-    }
     let body = serde_json::to_vec(&problem.body(path)).unwrap_or_default();
     response.headers_mut().remove(CONTENT_LENGTH);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -66,11 +66,23 @@ async fn all_refused(daemon: &Daemon, client: &Client, calls: Vec<Bad>) {
     }
 }
 
+/// Until the daemon has looked at the engine: before, nobody knows what runs. `/readyz` asks the engine itself.
+async fn until_seen(client: &Client) {
+    let body = json!({ "name": "seen", "image": "wharf/demo:latest" });
+    client.post("/v1/workspaces", body).await.expect(201);
+    let seen = async {
+        while client.get("/v1/workspaces/seen").await.expect(200)["status"] == "unknown" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(super::support::PATIENCE, seen).await.expect("seen in time");
+}
+
 /// What no route takes as its body.
 fn no_json(path: &str) -> Vec<Bad> {
     vec![
         bad("POST", path, 400, "invalid_json", "empty"),
-        bad("POST", path, 400, "invalid_json", "column").raw("{\"a\":"),
+        bad("POST", path, 400, "invalid_json", "column").raw("{"),
         bad("POST", path, 400, "invalid_json", "line").raw("nonsense"),
         bad("POST", path, 400, "invalid_json", "line").raw([b'"', 0xff, b'"']),
         bad("POST", path, 415, "unsupported_media_type", "application/json").raw("{}").with("content-type", "text/xml"),
@@ -141,8 +153,8 @@ async fn what_is_too_large_for_its_record_is_refused_and_what_fits_is_kept() {
         body
     };
     let calls = vec![
-        post("/v1/sessions", body(json!({ "labels": labels })), 422, "too_large", "16384"),
-        post("/v1/sessions", body(json!({ "mcp_servers": [server] })), 422, "too_large", "16384"),
+        post("/v1/sessions", body(json!({ "labels": labels })), 422, "invalid_field", "16384"),
+        post("/v1/sessions", body(json!({ "mcp_servers": [server] })), 422, "invalid_field", "16384"),
         post(
             "/v1/workspaces",
             json!({ "image": "wharf/demo:latest", "labels": labels }),
@@ -162,7 +174,7 @@ async fn what_is_too_large_for_its_record_is_refused_and_what_fits_is_kept() {
     let n = client.prompt(&id, "slow 5").await;
     events.until(|e| e.chunk().is_some()).await;
     let refused = client.patch(&format!("/v1/sessions/{id}"), json!({ "labels": labels })).await;
-    assert_eq!(refused.problem(422), "too_large");
+    assert_eq!(refused.problem(422), "invalid_field");
     let (text, end) = events.turn(n).await;
     assert!(text.ends_with("chunk 5 "), "{text}");
     assert_eq!(end["status"], "done");
@@ -172,6 +184,7 @@ async fn what_is_too_large_for_its_record_is_refused_and_what_fits_is_kept() {
 async fn bad_workspaces_make_nothing() {
     let daemon = Daemon::start().await;
     let client = daemon.client();
+    until_seen(&client).await;
     let made = client.post("/v1/workspaces", json!({ "name": "one", "image": "wharf/demo:latest" })).await.expect(201);
     let id = made["id"].as_str().expect("an id");
     let path = "/v1/workspaces";
@@ -306,6 +319,7 @@ async fn a_body_of_100_mb_is_refused_at_once() {
     let daemon = Daemon::start().await;
     let tcp = Client::tcp(&daemon.tcp(), Some(&daemon.token()));
     let id = daemon.client().demo("it:large").await;
+    daemon.client().turn(&id, "echo warm").await;
     let before = World::of(&daemon, &daemon.client()).await;
     for client in [daemon.client(), tcp] {
         for path in ["/v1/sessions".to_owned(), "/v1/workspaces".to_owned(), format!("/v1/sessions/{id}/prompts")] {

@@ -6,7 +6,7 @@ use super::support::{Client, Daemon};
 
 /// What a client and the engine see.
 #[derive(Debug, PartialEq)]
-pub struct World {
+pub(crate) struct World {
     workspaces: Value,
     sessions: Value,
     containers: Vec<String>,
@@ -14,7 +14,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn of(daemon: &Daemon, client: &Client) -> Self {
+    pub(crate) async fn of(daemon: &Daemon, client: &Client) -> Self {
         Self {
             workspaces: client.get("/v1/workspaces?limit=1000").await.expect(200),
             sessions: client.get("/v1/sessions?closed=true&limit=1000").await.expect(200),
@@ -24,7 +24,7 @@ impl World {
     }
 
     /// Panics where anything is not as it was.
-    pub async fn unchanged(&self, daemon: &Daemon, client: &Client, after: &str) {
+    pub(crate) async fn unchanged(&self, daemon: &Daemon, client: &Client, after: &str) {
         assert_eq!(Self::of(daemon, client).await, *self, "changed by {after}");
     }
 }
