@@ -68,7 +68,9 @@ impl Doctor {
         let found = async {
             let removed: Page<Orphan> = client.call(method, &path, &Query::new()).await?;
             match self.fix {
-                true => Ok::<_, Failure>((removed.items, client.get::<Page<Orphan>>(&path, &Query::new()).await?.items)),
+                true => {
+                    Ok::<_, Failure>((removed.items, client.get::<Page<Orphan>>(&path, &Query::new()).await?.items))
+                }
                 false => Ok((Vec::new(), removed.items)),
             }
         };

@@ -14,7 +14,8 @@ async fn a_name_stands_for_one_spec() {
     let daemon = Daemon::start().await;
     let client = daemon.client();
     let spec = json!({ "name": "box", "image": "wharf/demo:latest", "env": { "A": "1" }, "pids": 64 });
-    let (one, two) = tokio::join!(client.post("/v1/workspaces", spec.clone()), client.post("/v1/workspaces", spec.clone()));
+    let (one, two) =
+        tokio::join!(client.post("/v1/workspaces", spec.clone()), client.post("/v1/workspaces", spec.clone()));
     let mut statuses = [one.status, two.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 201], "made once");
@@ -208,4 +209,5 @@ async fn lists_are_paged_newest_first_and_filtered() {
 }
 
 /// The demo agent by another name.
-const TWIN: &str = "[agents.twin]\nprotocol = \"acp\"\nimage = \"wharf/demo:latest\"\nargv = [\"/bin/wharf-demo-agent\"]\n";
+const TWIN: &str =
+    "[agents.twin]\nprotocol = \"acp\"\nimage = \"wharf/demo:latest\"\nargv = [\"/bin/wharf-demo-agent\"]\n";

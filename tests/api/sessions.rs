@@ -15,7 +15,8 @@ async fn fields_are_changed_and_absent_ones_stay() {
     let id = client.demo("it:patch").await;
     let path = format!("/v1/sessions/{id}");
     let mut events = client.events(&id, client.session(&id).await["last_seq"].as_u64().expect("a number")).await;
-    let first = client.patch(&path, json!({ "project": "p", "labels": { "a": "1" }, "task_id": "t" })).await.expect(200);
+    let first =
+        client.patch(&path, json!({ "project": "p", "labels": { "a": "1" }, "task_id": "t" })).await.expect(200);
     assert_eq!((&first["project"], &first["labels"]), (&json!("p"), &json!({ "a": "1" })));
     let changed = events.until_kind("session.changed").await;
     assert_eq!(changed.json["data"]["project"], "p");

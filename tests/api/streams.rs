@@ -110,7 +110,10 @@ async fn a_prompt_can_be_waited_for() {
     let id = client.demo("it:wait").await;
     let path = |wait: &str| format!("/v1/sessions/{id}/prompts?wait={wait}");
     let said = client.post(&path("60s"), json!({ "content": "echo hello" })).await.expect(200);
-    assert_eq!((&said["text"], &said["status"], &said["stop_reason"]), (&json!("hello"), &json!("done"), &json!("end_turn")));
+    assert_eq!(
+        (&said["text"], &said["status"], &said["stop_reason"]),
+        (&json!("hello"), &json!("done"), &json!("end_turn"))
+    );
     let failed = client.post(&path("60s"), json!({ "content": "fail" })).await.expect(200);
     assert_eq!(failed["status"], "failed");
     assert!(failed["error"]["message"].as_str().is_some_and(|m| !m.is_empty()), "{failed}");
