@@ -171,6 +171,8 @@ impl From<WorkspaceError> for Problem {
             WorkspaceError::NameTaken { name, id } => {
                 problem(StatusCode::CONFLICT, "name_taken").with("name", name).with("workspace", id)
             }
+            // A place in a list is named in the URL, everything else in the body.
+            WorkspaceError::Invalid { field: "after", .. } => Self::parameter("after", detail),
             WorkspaceError::Invalid { field, .. } => Self::field(field, detail),
             WorkspaceError::ImageMissing { image, hint } => {
                 problem(StatusCode::CONFLICT, "image_missing").with("image", image).with("hint", hint)
@@ -199,6 +201,7 @@ impl From<SessionError> for Problem {
             SessionError::Ambiguous { looked_up, ids } => {
                 conflict("ambiguous_id").with("looked_up", looked_up).with("ids", ids)
             }
+            SessionError::Invalid { field: "after", .. } => Self::parameter("after", detail),
             SessionError::Invalid { field, .. } => Self::field(field, detail),
             SessionError::UnknownAgent { known, .. } => {
                 unprocessable("unknown_agent").with("field", "agent").with("allowed", known)

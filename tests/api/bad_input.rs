@@ -66,18 +66,6 @@ async fn all_refused(daemon: &Daemon, client: &Client, calls: Vec<Bad>) {
     }
 }
 
-/// Until the daemon has looked at the engine: before, nobody knows what runs. `/readyz` asks the engine itself.
-async fn until_seen(client: &Client) {
-    let body = json!({ "name": "seen", "image": "wharf/demo:latest" });
-    client.post("/v1/workspaces", body).await.expect(201);
-    let seen = async {
-        while client.get("/v1/workspaces/seen").await.expect(200)["status"] == "unknown" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(super::support::PATIENCE, seen).await.expect("seen in time");
-}
-
 /// What no route takes as its body.
 fn no_json(path: &str) -> Vec<Bad> {
     vec![
@@ -184,7 +172,6 @@ async fn what_is_too_large_for_its_record_is_refused_and_what_fits_is_kept() {
 async fn bad_workspaces_make_nothing() {
     let daemon = Daemon::start().await;
     let client = daemon.client();
-    until_seen(&client).await;
     let made = client.post("/v1/workspaces", json!({ "name": "one", "image": "wharf/demo:latest" })).await.expect(201);
     let id = made["id"].as_str().expect("an id");
     let path = "/v1/workspaces";
@@ -222,7 +209,8 @@ async fn bad_workspaces_make_nothing() {
         bad("POST", "/v1/workspaces/nothing/stop", 404, "workspace_not_found", "nothing"),
         bad("GET", "/v1/workspaces?limit=0", 400, "invalid_parameter", "1 to 1000"),
         bad("GET", "/v1/workspaces?limit=1001", 400, "invalid_parameter", "1 to 1000"),
-        bad("GET", "/v1/workspaces?after=x", 422, "invalid_field", "after"),
+        bad("GET", "/v1/workspaces?after=x", 400, "invalid_parameter", "after"),
+        bad("GET", "/v1/sessions?after=x", 400, "invalid_parameter", "after"),
         bad("GET", "/v1/workspaces?name=one", 400, "unknown_parameter", "limit"),
     ]);
     all_refused(&daemon, &client, calls).await;
