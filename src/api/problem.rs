@@ -139,7 +139,7 @@ fn title(code: &str) -> String {
     title
 }
 
-/// The body is written by [`outer`], which knows the path.
+/// The body is written by `outer`, which knows the path.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();

@@ -268,8 +268,8 @@ impl Sessions {
     /// `NotFound`; `Invalid` where `after` is beyond the log's end.
     pub async fn subscribe(&self, id: &str, after: u64) -> Result<Subscription, SessionError> {
         let record = self.resolve(id)?;
-        let log = self.shared.log(&record.id)?;
-        Subscription::new(self.shared.store.clone(), record.id, log, after, progress.last_seq)
+        let (durable, log) = (self.progress(&record)?.last_seq, self.shared.log(&record.id)?);
+        Subscription::new(self.shared.store.clone(), record.id, log, after, durable)
     }
 
     /// Stops a workspace's container: its sessions rest, a running turn is cancelled; proven.
