@@ -11,14 +11,14 @@ use std::{
 use serde_json::{Value, json};
 
 /// The demo agent's program and a home for it.
-pub struct Program {
+pub(crate) struct Program {
     path: PathBuf,
     home: PathBuf,
 }
 
 impl Program {
     /// The one that the daemon carries, as a file in `dir`.
-    pub fn new(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn new(dir: &Path) -> io::Result<Self> {
         let (path, home) = (dir.join("demo-agent"), dir.join("home"));
         fs::write(&path, wharf::embedded::DEMO_AGENT)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -27,7 +27,7 @@ impl Program {
     }
 
     /// Starts it and leads it to where it takes a prompt.
-    pub fn start(&self) -> io::Result<Agent> {
+    pub(crate) fn start(&self) -> io::Result<Agent> {
         let mut child = Command::new(&self.path)
             .env_clear()
             .env("HOME", &self.home)
@@ -50,7 +50,7 @@ impl Program {
 }
 
 /// An agent that takes prompts; dropped, it ends.
-pub struct Agent {
+pub(crate) struct Agent {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -81,18 +81,18 @@ impl Agent {
     }
 
     /// Sends a prompt.
-    pub fn prompt(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn prompt(&mut self, text: &str) -> io::Result<()> {
         let params = json!({"sessionId": self.session, "prompt": [{"type": "text", "text": text}]});
         self.request("session/prompt", params)
     }
 
     /// Reads the first message after a prompt.
-    pub fn first(&mut self) -> io::Result<()> {
+    pub(crate) fn first(&mut self) -> io::Result<()> {
         self.line().map(drop)
     }
 
     /// Reads to the end of the turn; how many messages came.
-    pub fn rest(&mut self) -> io::Result<u64> {
+    pub(crate) fn rest(&mut self) -> io::Result<u64> {
         let mut lines = 0;
         // Only an answer has its `id` or `result` so far ahead; updates begin with the method or their params.
         while !self.line()?.windows(12).take(64).any(|w| w == b"\"stopReason\"") {

@@ -22,7 +22,7 @@ use crate::{
 const STALLED_BUFFER: u32 = 4 * 1024;
 
 /// `rounds` turns of `count` events, each to `clients` subscribers.
-pub async fn measure(report: &mut Report, target: &Target<'_>, clients: usize, count: u64, rounds: usize) {
+pub(crate) async fn measure(report: &mut Report, target: &Target<'_>, clients: usize, count: u64, rounds: usize) {
     let turn = target.rehearse(&format!("burst {count}")).await;
     let last = target.last().await;
     let mut subscribers = Vec::with_capacity(clients);
@@ -117,7 +117,7 @@ impl Bare {
 }
 
 /// What `clients` subscribers cost that read nothing of a turn of `count` events.
-pub async fn stalled(report: &mut Report, target: &Target<'_>, clients: usize, count: u64) {
+pub(crate) async fn stalled(report: &mut Report, target: &Target<'_>, clients: usize, count: u64) {
     let prompt = format!("burst {count}");
     let pid = target.daemon.pid().to_string();
     // Once without them, so that what such a turn takes anyway is not counted.

@@ -92,6 +92,17 @@ fn files() {
     setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now }).expect("as many files as may be");
 }
 
+/// The image with the demo agent: `WHARF_BENCH_IMAGE`, else the one that the daemon would take.
+fn image() -> String {
+    std::env::var("WHARF_BENCH_IMAGE").unwrap_or_else(|_| "wharf/demo:latest".to_owned())
+}
+
+/// A daemon in a directory of its own.
+async fn daemon() -> Daemon {
+    let config = format!("[agents.demo]\nimage = \"{}\"\n", image());
+    Daemon::start_with(&[], Some(&config)).await
+}
+
 /// Everything that needs a daemon.
 async fn sessions(report: &mut Report, effort: &Effort, parts: &[&str]) {
     if wanted(parts, "memory") {
@@ -103,7 +114,7 @@ async fn sessions(report: &mut Report, effort: &Effort, parts: &[&str]) {
     }
     let scratch = tempfile::tempdir().expect("a directory");
     let program = bare::Program::new(scratch.path()).expect("the demo agent");
-    let daemon = Daemon::start().await;
+    let daemon = daemon().await;
     if wanted(parts, "starts") {
         eprintln!("starts");
         starts::measure(report, &daemon, &program, scratch.path(), effort.starts).await;

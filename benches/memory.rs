@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     report::{Report, Row, Stat, Unit},
-    support::{Client, Daemon},
+    support::Client,
 };
 
 /// How long a daemon is left alone before it is looked at.
@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 8;
 
 /// Resident memory of a process, in MiB.
-pub fn resident(pid: &str) -> Stat {
+pub(crate) fn resident(pid: &str) -> Stat {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -24,16 +24,16 @@ pub fn resident(pid: &str) -> Stat {
 }
 
 /// A daemon of its own, before and after `sessions` sessions in one workspace.
-pub async fn measure(report: &mut Report, sessions: usize) {
+pub(crate) async fn measure(report: &mut Report, sessions: usize) {
     let begun = Instant::now();
-    let mut daemon = Daemon::start().await;
+    let mut daemon = crate::daemon().await;
     let empty = begun.elapsed();
     let pid = daemon.pid().to_string();
     tokio::time::sleep(SETTLE).await;
     report.add(Row::new("daemon at rest: resident", Unit::MiB, resident(&pid)).below(20.0));
 
     let client = daemon.client();
-    let workspace = client.post("/v1/workspaces", json!({})).await.expect(201)["id"].clone();
+    let workspace = client.post("/v1/workspaces", json!({ "image": crate::image() })).await.expect(201)["id"].clone();
     let (mut running, mut left) = (JoinSet::new(), sessions);
     while left > 0 || !running.is_empty() {
         while left > 0 && running.len() < AT_ONCE {

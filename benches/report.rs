@@ -6,18 +6,18 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 
 /// Median, and how far the middle nine tenths reach.
 #[derive(Clone, Copy, Debug)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// The median.
-    pub median: f64,
+    pub(crate) median: f64,
     /// How many were measured.
-    pub n: usize,
+    pub(crate) n: usize,
     low: f64,
     high: f64,
 }
 
 impl Stat {
     /// Of at least one value.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         assert!(!values.is_empty(), "nothing was measured");
         values.sort_unstable_by(f64::total_cmp);
@@ -26,14 +26,14 @@ impl Stat {
     }
 
     /// Times, in milliseconds.
-    pub fn millis<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Self {
+    pub(crate) fn millis<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Self {
         Self::of(times.into_iter().map(|time| time.as_secs_f64() * 1e3))
     }
 }
 
 /// What a figure is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Less is better.
     Ms,
     /// Less is better.
@@ -56,7 +56,7 @@ impl Unit {
 }
 
 /// A line of the table.
-pub struct Row {
+pub(crate) struct Row {
     what: String,
     unit: Unit,
     wharf: Stat,
@@ -66,31 +66,31 @@ pub struct Row {
 
 impl Row {
     /// A figure without a raw limit.
-    pub fn new(what: impl Into<String>, unit: Unit, wharf: Stat) -> Self {
+    pub(crate) fn new(what: impl Into<String>, unit: Unit, wharf: Stat) -> Self {
         Self { what: what.into(), unit, wharf, raw: None, target: None }
     }
 
     /// Beside a raw limit, measured in the same run.
-    pub fn beside(mut self, what: impl Into<String>, raw: Stat) -> Self {
+    pub(crate) fn beside(mut self, what: impl Into<String>, raw: Stat) -> Self {
         self.raw = Some((what.into(), raw));
         self
     }
 
     /// Whether it keeps within `ratio` times the raw limit.
-    pub fn at_most_times(self, ratio: f64) -> Self {
+    pub(crate) fn at_most_times(self, ratio: f64) -> Self {
         let holds = self.ratio().is_some_and(|r| r <= ratio);
         self.target(format!("≤ {ratio}×"), holds)
     }
 
     /// Whether it takes at most `more` on top of the raw limit.
-    pub fn at_most_more(self, more: f64) -> Self {
+    pub(crate) fn at_most_more(self, more: f64) -> Self {
         let holds = self.raw.as_ref().is_some_and(|(_, raw)| self.wharf.median - raw.median <= more);
         let text = format!("≤ raw + {more} {}", self.unit.name());
         self.target(text, holds)
     }
 
     /// Whether it stays below `most`.
-    pub fn below(self, most: f64) -> Self {
+    pub(crate) fn below(self, most: f64) -> Self {
         let holds = self.wharf.median < most;
         let text = format!("< {most} {}", self.unit.name());
         self.target(text, holds)
@@ -152,20 +152,20 @@ fn number(value: f64) -> String {
 
 /// The lines so far; each is told as it comes.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     rows: Vec<Row>,
 }
 
 impl Report {
     /// Adds a line.
-    pub fn add(&mut self, row: Row) {
+    pub(crate) fn add(&mut self, row: Row) {
         let ratio = row.ratio().map(|ratio| format!(", {ratio:.2}×")).unwrap_or_default();
         eprintln!("  {}: {} {}{ratio}", row.what, number(row.wharf.median), row.unit.name());
         self.rows.push(row);
     }
 
     /// The table.
-    pub fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(["", "wharf", "", "raw", "raw limit", "ratio", "n", "target", "holds"]);
@@ -176,7 +176,7 @@ impl Report {
     }
 
     /// How many targets there are, and how many of them hold.
-    pub fn targets(&self) -> (usize, usize) {
+    pub(crate) fn targets(&self) -> (usize, usize) {
         let all: Vec<bool> = self.rows.iter().filter_map(|row| row.target.as_ref()).map(|(_, holds)| *holds).collect();
         (all.len(), all.iter().filter(|holds| **holds).count())
     }

@@ -18,7 +18,7 @@ use crate::{
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Sessions in workspaces of their own and in one that runs, `n` each, interleaved with their raw limits.
-pub async fn measure(report: &mut Report, daemon: &Daemon, program: &Program, dir: &Path, n: usize) {
+pub(crate) async fn measure(report: &mut Report, daemon: &Daemon, program: &Program, dir: &Path, n: usize) {
     let client = daemon.client();
     // The first one fills tether's volume and shows what a workspace's container is made of.
     let first = client.demo("bench:first").await;

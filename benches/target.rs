@@ -12,32 +12,32 @@ use crate::{
 };
 
 /// A session with a ready agent.
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Its daemon.
-    pub daemon: &'a Daemon,
+    pub(crate) daemon: &'a Daemon,
     /// Where that listens on TCP.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Its token.
-    pub token: String,
+    pub(crate) token: String,
     /// The session's id.
-    pub session: String,
+    pub(crate) session: String,
 }
 
 /// A turn that was run once, and is the same each time.
-pub struct Turn {
+pub(crate) struct Turn {
     /// Its prompt.
-    pub prompt: String,
+    pub(crate) prompt: String,
     /// How many events it makes.
-    pub events: u64,
+    pub(crate) events: u64,
     /// What came before it.
-    pub after: u64,
+    pub(crate) after: u64,
     /// What a subscriber receives of it, HTTP's chunks included.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 impl<'a> Target<'a> {
     /// A session of its own.
-    pub async fn new(daemon: &'a Daemon, key: &str) -> Self {
+    pub(crate) async fn new(daemon: &'a Daemon, key: &str) -> Self {
         let client = daemon.client();
         let session = client.demo(key).await;
         client.post(&format!("/v1/sessions/{session}/restore"), json!({})).await.expect(200);
@@ -46,12 +46,12 @@ impl<'a> Target<'a> {
     }
 
     /// The number of its last event.
-    pub async fn last(&self) -> u64 {
+    pub(crate) async fn last(&self) -> u64 {
         self.daemon.client().session(&self.session).await["last_seq"].as_u64().expect("a number")
     }
 
     /// Runs a prompt to the end and looks at what it made.
-    pub async fn rehearse(&self, prompt: &str) -> Turn {
+    pub(crate) async fn rehearse(&self, prompt: &str) -> Turn {
         let client = self.daemon.client();
         let after = self.last().await;
         let mut events = client.events(&self.session, after).await;

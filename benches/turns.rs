@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// How much goes to a plain file between two syncs, and to a bare connection at once.
-pub const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// `n` prompts, each once the one before is answered.
-pub async fn latency(report: &mut Report, target: &Target<'_>, program: &Program, n: usize) {
+pub(crate) async fn latency(report: &mut Report, target: &Target<'_>, program: &Program, n: usize) {
     let client = target.daemon.client();
     let mut events = client.events(&target.session, target.last().await).await;
     let mut agent = program.start().expect("the agent starts");
@@ -56,7 +56,7 @@ pub async fn latency(report: &mut Report, target: &Target<'_>, program: &Program
 }
 
 /// `rounds` turns of `count` small events each, through everything to one subscriber.
-pub async fn throughput(
+pub(crate) async fn throughput(
     report: &mut Report,
     target: &Target<'_>,
     program: &Program,
@@ -98,7 +98,7 @@ fn mega(bytes: usize) -> f64 {
 
 /// A rate for each time that `count` things took.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-pub fn rate(times: &[Duration], count: u64) -> Stat {
+pub(crate) fn rate(times: &[Duration], count: u64) -> Stat {
     Stat::of(times.iter().map(|time| count as f64 / time.as_secs_f64()))
 }
 

@@ -16,7 +16,7 @@ use wharf::{
 use crate::support::docker_ok;
 
 /// Makes and removes twins of one container, over connections that are kept alive.
-pub struct Twins {
+pub(crate) struct Twins {
     engine: Engine,
     model: ContainerSpec,
     dir: PathBuf,
@@ -25,13 +25,13 @@ pub struct Twins {
 
 impl Twins {
     /// Of the container of this id; host directories of the twins lie below `dir`.
-    pub fn of(container: &str, dir: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn of(container: &str, dir: &Path) -> Result<Self, EngineError> {
         let shown: Value = serde_json::from_str(&docker_ok(&["container", "inspect", container])).unwrap_or_default();
         Ok(Self { engine: Engine::new(DEFAULT_ENDPOINT)?, model: model(&shown[0]), dir: dir.to_owned(), made: 0 })
     }
 
     /// How long the engine takes to make and start one; it is gone when this returns.
-    pub async fn time(&mut self) -> Result<Duration, EngineError> {
+    pub(crate) async fn time(&mut self) -> Result<Duration, EngineError> {
         self.made += 1;
         let spec = self.next().map_err(|e| EngineError::Invalid { message: e.to_string() })?;
         let begun = Instant::now();

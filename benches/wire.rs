@@ -12,7 +12,7 @@ const READ: usize = 64 * 1024;
 
 /// Opens the live stream of a session after event `after`. `buffer`: how much the kernel holds for a client that does
 /// not read; `None`: what it likes.
-pub async fn subscribe(
+pub(crate) async fn subscribe(
     address: SocketAddr,
     token: &str,
     session: &str,
@@ -47,30 +47,30 @@ enum At {
 
 /// Checks that every event comes once and in order.
 #[derive(Debug)]
-pub struct Checker {
+pub(crate) struct Checker {
     at: At,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// The last event that came whole.
-    pub last: u64,
+    pub(crate) last: u64,
     id: Option<u64>,
     /// Bytes of the stream after its head.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Checker {
     /// One that has seen everything up to `after`, before the answer's head.
-    pub fn new(after: u64) -> Self {
+    pub(crate) fn new(after: u64) -> Self {
         Self { at: At::Head, line: Vec::new(), last: after, id: None, bytes: 0 }
     }
 
     /// One that begins behind the head.
-    pub fn behind_head(after: u64) -> Self {
+    pub(crate) fn behind_head(after: u64) -> Self {
         Self { at: At::Size(0), ..Self::new(after) }
     }
 
     /// Takes what came.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.at == At::Head {
                 bytes = self.head(bytes)?;
@@ -156,7 +156,7 @@ impl Checker {
 }
 
 /// Reads until event `until` has come.
-pub async fn read_until(stream: &mut TcpStream, checker: &mut Checker, until: u64) -> io::Result<()> {
+pub(crate) async fn read_until(stream: &mut TcpStream, checker: &mut Checker, until: u64) -> io::Result<()> {
     let mut buffer = vec![0; READ];
     while checker.last < until {
         match stream.read(&mut buffer).await? {

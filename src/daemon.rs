@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::agent::Catalogue;
 use crate::api::{self, ApiState, Listeners};
 use crate::config::{Config, TetherTransport};
 use crate::engine::{DEFAULT_ENDPOINT, Engine};
@@ -34,12 +35,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     // First of all: a signal that comes while the store is being opened ends the daemon in order, too.
     let mut signals = Signals::new()?;
+    // What can be wrong with the configuration is told before anything is made.
+    let engine = Engine::new(config.engine.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
+    let catalogue = Arc::new(catalogue::build(&config)?);
     make_state_dir(&config.state_dir)?;
     let store = Store::open(&config.state_dir, Options::default())?;
     let listeners = Listeners::open(config.socket.as_deref(), config.listen)?;
     let addresses = listeners.addresses();
     let auth = access::prepare(&store, &config.state_dir).await?;
-    let parts = Parts::new(&config, store.clone())?;
+    let parts = Parts::new(&config, store.clone(), engine, catalogue)?;
 
     let stop_api = CancellationToken::new();
     let state = ApiState {
@@ -86,7 +90,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// The managers, and what they stand on.
 struct Parts {
     engine: Engine,
-    catalogue: Arc<crate::agent::Catalogue>,
+    catalogue: Arc<Catalogue>,
     workspaces: Workspaces,
     sessions: Sessions,
     tracker: TaskTracker,
@@ -94,10 +98,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, store: Store) -> anyhow::Result<Self> {
-        let engine = Engine::new(config.engine.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
+    fn new(config: &Config, store: Store, engine: Engine, catalogue: Arc<Catalogue>) -> anyhow::Result<Self> {
         let sealer = Sealer::open_or_create(&config.state_dir)?;
-        let catalogue = Arc::new(catalogue::build(config)?);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let mut workspace = WorkspaceConfig::new(config.state_dir.join("run"), sealer.clone());
         workspace.transport = match config.transport {

@@ -128,7 +128,9 @@ impl Access {
         match token {
             Some((_, token)) if self.auth.check(token.trim()) => Ok(()),
             Some(_) => Err(Problem::unauthorized("the token is not valid; the valid one lies at `<state-dir>/token`")),
-            None => Err(Problem::unauthorized("the header `Authorization` has to be `Bearer <token>`")),
+            None => Err(Problem::unauthorized(
+                "the header `Authorization` has to be `Bearer <token>`; the token lies at `<state-dir>/token`",
+            )),
         }
     }
 }

@@ -65,12 +65,13 @@ pub struct ApiState {
 /// The router with everything around it: errors, tracing and access.
 pub fn router(state: ApiState, access: Access) -> Router {
     let (routes, description) = documented().split_for_parts();
+    let methods = Arc::new(openapi::methods(&description));
     let document = openapi::document(description);
     routes
         .merge(openapi::route(document))
         .with_state(state)
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(move |method, path| method_not_allowed(methods.clone(), method, path))
         // The last one is the outermost.
         .layer(from_fn_with_state(Arc::new(access), access::guard))
         .layer(from_fn(problem::outer))
@@ -107,7 +108,14 @@ async fn not_found(uri: axum::http::Uri) -> Response {
         .into_response()
 }
 
-async fn method_not_allowed(method: axum::http::Method) -> Response {
-    let detail = format!("this route does not take {method}");
-    std::future::ready(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)).await.into_response()
+async fn method_not_allowed(
+    methods: Arc<openapi::Methods>,
+    method: axum::http::Method,
+    path: Option<axum::extract::MatchedPath>,
+) -> Response {
+    // The document's own route is not in the document that the handlers make.
+    let taken = path.and_then(|path| methods.get(path.as_str())).map_or(&["GET"][..], Vec::as_slice);
+    let detail = format!("this route does not take {method}; it takes {}", taken.join(", "));
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).with("allowed", taken);
+    std::future::ready(problem).await.into_response()
 }

@@ -1,5 +1,6 @@
 //! `/openapi.json`: the description of the API, made from the handlers, with the errors that every route can give.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -52,6 +53,18 @@ pub(super) fn document(mut api: OpenApi) -> Arc<str> {
         }
     }
     serde_json::to_string(&api).unwrap_or_default().into()
+}
+
+/// The methods of each path.
+pub(super) type Methods = BTreeMap<String, Vec<&'static str>>;
+
+/// Which methods each path takes.
+pub(super) fn methods(api: &OpenApi) -> Methods {
+    let of = |item: &PathItem| {
+        let taken = [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)];
+        taken.into_iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| name).collect()
+    };
+    api.paths.paths.iter().map(|(path, item)| (path.clone(), of(item))).collect()
 }
 
 /// The document's own path.

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -171,6 +171,8 @@ impl From<WorkspaceError> for Problem {
             WorkspaceError::NameTaken { name, id } => {
                 problem(StatusCode::CONFLICT, "name_taken").with("name", name).with("workspace", id)
             }
+            // A place in a list is named in the URL, everything else in the body.
+            WorkspaceError::Invalid { field: "after", .. } => Self::parameter("after", detail),
             WorkspaceError::Invalid { field, .. } => Self::field(field, detail),
             WorkspaceError::ImageMissing { image, hint } => {
                 problem(StatusCode::CONFLICT, "image_missing").with("image", image).with("hint", hint)
@@ -199,6 +201,7 @@ impl From<SessionError> for Problem {
             SessionError::Ambiguous { looked_up, ids } => {
                 conflict("ambiguous_id").with("looked_up", looked_up).with("ids", ids)
             }
+            SessionError::Invalid { field: "after", .. } => Self::parameter("after", detail),
             SessionError::Invalid { field, .. } => Self::field(field, detail),
             SessionError::UnknownAgent { known, .. } => {
                 unprocessable("unknown_agent").with("field", "agent").with("allowed", known)
@@ -246,10 +249,6 @@ pub(super) async fn outer(request: Request, next: Next) -> Response {
         }
     };
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let mut problem = problem;
-    if let Some(allow) = response.headers().get(ALLOW).and_then(|v| v.to_str().ok()) {
-        problem.detail.push_str(&format!("; it takes {allow}"));
-    }
     let body = serde_json::to_vec(&problem.body(path)).unwrap_or_default();
     response.headers_mut().remove(CONTENT_LENGTH);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -9,7 +9,6 @@ use super::client::{Client, Query};
 use super::event::{Event, tool_title};
 use super::failure::Failure;
 use super::follow::Follow;
-use super::render::{Shown, shown};
 use super::ui::{Ui, cut};
 use crate::session::SessionView;
 
@@ -65,16 +64,22 @@ fn print(event: &Event, ui: &Ui) -> Result<(), Failure> {
 /// An event in one line.
 fn line(event: &Event) -> String {
     let turn = event.turn.as_deref().unwrap_or("-");
-    let text = match (event.kind.as_str(), shown(event)) {
-        ("update", Shown::Say(text) | Shown::Think(text)) => format!("{} {text:?}", update(event)),
-        ("update", _) => {
-            format!("{} {}", update(event), event.data.get("title").map_or(String::new(), |_| tool_title(&event.data)))
-        }
+    let text = match event.kind.as_str() {
+        "update" => format!("{} {}", update(event), about(event)),
         _ => event.data.to_string(),
     };
     let time = event.time.to_string();
     let time = time.get(11..23).unwrap_or(&time);
     cut(&format!("{:>6} {time} {turn:8} {} {}", event.seq, event.kind, text.trim_end()), WIDTH)
+}
+
+/// What an update says, or what it is about.
+fn about(event: &Event) -> String {
+    match event.data.pointer("/content/text").and_then(serde_json::Value::as_str) {
+        Some(text) => format!("{text:?}"),
+        None if event.data.get("title").is_some() => tool_title(&event.data),
+        None => String::new(),
+    }
 }
 
 fn update(event: &Event) -> &str {

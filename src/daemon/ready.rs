@@ -13,7 +13,10 @@ pub(super) fn ask(store: Store, engine: Engine) -> Ask<Vec<Component>> {
         Box::pin(async move {
             let health = store.health();
             let fix = "restart the daemon when the disk is in order; what was acknowledged is safe";
-            let store = component("store", health.map(|()| None).map_err(|e| (e.to_string(), Some(fix.to_owned()))));
+            let store = component(
+                "store",
+                health.map(|()| Some("it takes writes".to_owned())).map_err(|e| (e.to_string(), Some(fix.to_owned()))),
+            );
             let version = engine.version().await;
             let version =
                 version.map(|v| Some(format!("{} (API {})", v.version, v.api))).map_err(|e| (e.to_string(), None));

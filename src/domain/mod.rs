@@ -1,11 +1,11 @@
 //! Pure data that every room shares: ids, records, events; no I/O and no other room's types.
 
-mod base64_bytes;
 mod event;
 mod id;
 mod page;
 mod permission;
 mod prompt;
+mod sealed_bytes;
 mod session;
 mod time;
 mod workspace;

@@ -65,12 +65,12 @@ pub struct SessionRecord {
     /// The agent's working directory, absolute, inside the container.
     pub cwd: String,
     /// ACP `McpServer` values, encrypted: they carry headers and environments (guarantee 12).
-    #[serde(with = "super::base64_bytes")]
+    #[serde(with = "super::sealed_bytes")]
     pub sealed_mcp_servers: Option<Vec<u8>>,
     /// What happens on a permission request.
     pub permissions: PermissionPolicy,
     /// The session's own environment, encrypted (guarantee 12).
-    #[serde(with = "super::base64_bytes")]
+    #[serde(with = "super::sealed_bytes")]
     pub sealed_env: Option<Vec<u8>>,
     /// The agent's own session id, once the agent can resume it.
     pub agent_session_id: Option<String>,

@@ -94,7 +94,7 @@ pub struct WorkspaceRecord {
     /// What it is made from; `env` is empty here and sealed in `sealed_env`.
     pub spec: WorkspaceSpec,
     /// The spec's environment, encrypted (guarantee 12).
-    #[serde(with = "super::base64_bytes")]
+    #[serde(with = "super::sealed_bytes")]
     pub sealed_env: Option<Vec<u8>>,
     /// The session that an ephemeral workspace goes with.
     pub ephemeral_of: Option<SessionId>,

@@ -94,15 +94,17 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscriber that has seen everything up to `after`.
+    /// A subscriber that has seen everything up to `after`. `durable` is the last event that the store knew: readers
+    /// see what is durable a moment before the log's head does, and may ask for what follows it.
     pub(super) fn new(
         store: Store,
         session: SessionId,
         log: Arc<SessionLog>,
         after: u64,
+        durable: u64,
     ) -> Result<Self, SessionError> {
         let head = log.head.subscribe();
-        let last = head.borrow().last_seq;
+        let last = head.borrow().last_seq.max(durable);
         if after > last {
             return Err(SessionError::Invalid {
                 field: "after",
@@ -148,5 +150,30 @@ impl Subscription {
         let bytes = run.after(self.cursor);
         self.cursor = run.last_seq();
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Options;
+
+    fn run(seq: u64) -> Run {
+        Run { first_seq: seq, count: 1, bytes: format!("id: {seq}\ndata: {{}}\n\n").into() }
+    }
+
+    #[tokio::test]
+    async fn what_is_durable_may_be_followed_before_the_head_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let (log, session) = (Arc::new(SessionLog::new(1, false)), SessionId::new("demo"));
+        let subscribe = |after| Subscription::new(store.clone(), session.clone(), log.clone(), after, 2);
+        assert!(matches!(subscribe(3), Err(SessionError::Invalid { field: "after", .. })));
+        let mut subscription = subscribe(2).unwrap();
+        log.publish(run(2));
+        log.publish(run(3));
+        assert_eq!(subscription.next().await.unwrap().unwrap(), run(3).bytes);
+        log.end();
+        assert_eq!(subscription.next().await.unwrap(), None);
     }
 }

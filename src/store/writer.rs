@@ -47,11 +47,12 @@ impl Writer {
     /// Takes as many of `jobs` as go together, writes them, and completes their waiters.
     fn group(&mut self, jobs: &mut VecDeque<Job>) {
         let mut waiters = Vec::with_capacity(jobs.len());
+        let mut refused = Vec::new();
         let written = match self.shared.health() {
             Ok(()) => {
                 let path = self.shared.dir.clone();
                 guarded(&path, || {
-                    let group = self.plan(jobs, &mut waiters);
+                    let group = self.plan(jobs, &mut waiters, &mut refused);
                     self.write(group)
                 })
             }
@@ -65,9 +66,18 @@ impl Writer {
             // Whoever no longer waits does not need the answer.
             let _ = waiter.send(result.clone());
         }
+        // What a batch was refused for may be of this very group: who hears of it can read it now.
+        for (waiter, e) in refused {
+            let _ = waiter.send(result.clone().and(Err(e)));
+        }
     }
 
-    fn plan(&mut self, jobs: &mut VecDeque<Job>, waiters: &mut Vec<Waiter>) -> Group {
+    fn plan(
+        &mut self,
+        jobs: &mut VecDeque<Job>,
+        waiters: &mut Vec<Waiter>,
+        refused: &mut Vec<(Waiter, StoreError)>,
+    ) -> Group {
         let mut planner = Planner::new(&self.shared.registry, &self.shared.log, &mut self.tails);
         while let Some(job) = jobs.pop_front() {
             match planner.add(&job.batch) {
@@ -76,9 +86,7 @@ impl Writer {
                     jobs.push_front(job);
                     break;
                 }
-                Outcome::Refused(e) => {
-                    let _ = job.done.send(Err(e));
-                }
+                Outcome::Refused(e) => refused.push((job.done, e)),
             }
         }
         planner.finish()

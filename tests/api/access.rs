@@ -9,7 +9,8 @@ use super::world::World;
 async fn tcp_needs_the_token_and_a_wrong_one_is_refused_everywhere() {
     let daemon = Daemon::start().await;
     let unix = daemon.client();
-    unix.demo("it:access").await;
+    let id = unix.demo("it:access").await;
+    unix.turn(&id, "echo warm").await;
     let before = World::of(&daemon, &unix).await;
     let base = daemon.tcp();
     let strangers = [Client::tcp(&base, None), Client::tcp(&base, Some("wharf_wrong")), Client::tcp(&base, Some(""))];

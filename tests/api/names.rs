@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Client, Daemon};
+use super::support::Daemon;
 use super::world::World;
 
 fn text<'a>(json: &'a Value, field: &str) -> &'a str {
@@ -78,27 +78,31 @@ async fn a_known_key_gives_its_session_with_the_model_that_was_asked_for() {
         }
         client.post("/v1/sessions", body).await
     };
-    let first = make(Some("small")).await;
+    let first = make(None).await;
     let location = first.headers["location"].to_str().expect("text").to_owned();
     let first = first.expect(201);
-    assert_eq!(first["model"], "small");
-    assert_eq!(client.get(&location).await.expect(200)["id"], first["id"]);
-    let same = make(None).await.expect(200);
-    assert_eq!((&same["id"], &same["model"]), (&first["id"], &json!("small")));
-    assert_eq!(make(Some("small")).await.expect(200)["id"], first["id"]);
-    let other = json!({ "agent": "claude", "key": "it:model" });
-    let refused = client.post("/v1/sessions", other).await;
-    assert_eq!(refused.problem(422), "invalid_field", "the key is another agent's session's");
-    // With a prompt, the known session runs it.
     let id = text(&first, "id");
+    assert_eq!(client.get(&location).await.expect(200)["id"], first["id"]);
+    client.turn(id, "echo one").await;
+    let before = client.session(id).await;
+    // This agent has no models to choose from, and says so while it runs.
+    assert_eq!(make(Some("small")).await.problem(422), "unsupported");
+    let other = json!({ "agent": "claude", "key": "it:model" });
+    assert_eq!(client.post("/v1/sessions", other).await.problem(422), "invalid_field", "another agent's session's key");
+    assert_eq!(client.session(id).await, before);
+    // With a prompt, the known session runs it.
     let mut events = client.events(id, 0).await;
     let prompted = json!({ "agent": "demo", "key": "it:model", "prompt": "echo again" });
     client.post("/v1/sessions", prompted).await.expect(200);
-    assert_eq!(events.turn(1).await.0, "again");
-    // While it rests a change of the model waits for the next start; the answer tells the new one.
+    assert_eq!(events.turn(2).await.0, "again");
+    // While it rests, a change of the model waits for the next start; the answer tells the new one.
     client.post(&format!("/v1/workspaces/{}/stop", text(&first, "workspace")), json!({})).await.expect(200);
-    assert_eq!(make(Some("large")).await.expect(200)["model"], "large");
-    assert_eq!(client.session(id).await["model"], "large");
+    let changed = make(Some("large")).await.expect(200);
+    assert_eq!((&changed["id"], &changed["model"]), (&first["id"], &json!("large")));
+    assert_eq!(make(None).await.expect(200)["model"], "large", "asking for none changes none");
+    let restored = client.post(&format!("/v1/sessions/{id}/restore"), json!({})).await;
+    assert!(restored.json["detail"].as_str().expect("text").contains("model"), "{restored:?}");
+    assert_eq!(restored.problem(409), "session_failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

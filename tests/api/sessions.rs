@@ -19,7 +19,7 @@ async fn fields_are_changed_and_absent_ones_stay() {
         client.patch(&path, json!({ "project": "p", "labels": { "a": "1" }, "task_id": "t" })).await.expect(200);
     assert_eq!((&first["project"], &first["labels"]), (&json!("p"), &json!({ "a": "1" })));
     let changed = events.until_kind("session.changed").await;
-    assert_eq!(changed.json["data"]["fields"]["project"], "p");
+    assert_eq!(changed.json["data"]["project"], "p");
     let second = client.patch(&path, json!({ "channel": "c", "permissions": "allow" })).await.expect(200);
     assert_eq!((&second["project"], &second["channel"]), (&json!("p"), &json!("c")));
     assert_eq!(client.patch(&path, json!({})).await.expect(200)["last_seq"], second["last_seq"], "nothing to change");

@@ -27,6 +27,8 @@ pub struct Daemon {
     child: Option<Child>,
     env: Vec<(String, String)>,
     config: Option<String>,
+    /// How much of the log is of daemons before this one.
+    logged: usize,
     /// Dropped last of all, when its containers are gone.
     tether: engine::TetherVolumes,
 }
@@ -51,7 +53,7 @@ impl Daemon {
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let (config, tether) = (config.map(str::to_owned), engine::TetherVolumes::hold());
-        Self { dir: Some(dir), state, child: None, env, config, tether }
+        Self { dir: Some(dir), state, child: None, env, config, logged: 0, tether }
     }
 
     /// The state directory.
@@ -88,6 +90,7 @@ impl Daemon {
 
     /// Starts the program; it need not answer yet.
     pub fn spawn(&mut self) {
+        self.logged = self.log_text().len();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
         let mut command = self.command();
         command.stdout(log.try_clone().expect("a log")).stderr(log);
@@ -99,7 +102,9 @@ impl Daemon {
         let deadline = Instant::now() + PATIENCE;
         let client = self.client();
         loop {
-            if client.try_get("/healthz").await.is_ok_and(|a| a.status == 200) {
+            // It serves before it has looked at all sessions; what it listens on is told after that.
+            let ready = self.log_text()[self.logged..].contains("wharf is ready");
+            if ready && client.try_get("/healthz").await.is_ok_and(|a| a.status == 200) {
                 return;
             }
             if let Some(ended) = self.child.as_mut().and_then(|c| c.try_wait().expect("its state")) {

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::Actor;
 use super::mailbox::{Command, Reply};
 use super::waiters::Waiter;
-use crate::agent::adapter::{Output, Unsupported};
+use crate::agent::adapter::{Adapter, Output, Unsupported};
 use crate::domain::{
-    PermissionPolicy, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
+    PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
 };
 use crate::session::state::{Input, Step};
 use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
@@ -179,38 +179,18 @@ impl Actor {
         }
         let mut fields = serde_json::Map::new();
         let mut record = self.record.clone();
-        let outputs = self.change_live(changes.model.as_deref(), changes.mode.as_deref())?;
-        for (name, new, field) in
-            [("model", changes.model, &mut record.model), ("mode", changes.mode, &mut record.mode)]
-        {
-            if let Some(new) = new {
-                fields.insert(name.into(), new.clone().into());
-                *field = Some(new);
-            }
-        }
-        change_plain(
-            &mut record,
-            &mut fields,
-            changes.permissions,
-            changes.labels,
-            changes.project,
-            changes.channel,
-            changes.task_id,
-        );
+        let (model, mode) = (changes.model.clone(), changes.mode.clone());
+        change_fields(&mut record, &mut fields, changes);
         if fields.is_empty() {
             return Ok(());
         }
         let mut probe = Batch::new();
-        probe.put_session(record.clone()).check()?;
+        probe.put_session(record.clone()).check().map_err(too_large)?;
+        let outputs = self.choose(model.as_deref(), mode.as_deref());
+        let outputs = outputs.map_err(|Unsupported(why)| SessionError::Unsupported(why))?;
         let mut step = Step::default();
         self.apply(Input::Changed { fields, policy: record.permissions }, &mut step);
-        for output in outputs {
-            let input = match output {
-                Output::Send(text) => Input::Send { text, mark: false },
-                other => Input::Agent(other),
-            };
-            self.apply(input, &mut step);
-        }
+        self.apply_outputs(outputs, &mut step);
         self.record = record.clone();
         self.finish(step, |batch, _| {
             batch.put_session(record);
@@ -219,46 +199,76 @@ impl Actor {
         Ok(())
     }
 
-    /// Tells a running agent of a new model and mode; one that is not running is started with them.
-    fn change_live(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, SessionError> {
+    fn apply_outputs(&mut self, outputs: Vec<Output>, step: &mut Step) {
+        for output in outputs {
+            let input = match output {
+                Output::Send(text) => Input::Send { text, mark: false },
+                other => Input::Agent(other),
+            };
+            self.apply(input, step);
+        }
+    }
+
+    /// Tells an agent that is just ready of a model and a mode that were asked for after it was started.
+    pub(super) fn late_choices(&mut self, step: &mut Step) {
+        let Some(options) = self.starting.take() else { return };
+        let wanted = |now: &Option<String>, then: &Option<String>| now.clone().filter(|_| now != then);
+        let model = wanted(&self.record.model, &options.model);
+        let mode = wanted(&self.record.mode, &options.mode);
+        let Some(adapter) = &mut self.adapter else { return };
+        let outputs = tell(adapter.as_mut(), model.as_deref(), mode.as_deref());
+        self.apply_outputs(outputs.unwrap_or_else(|Unsupported(message)| vec![Output::Fatal { message }]), step);
+    }
+
+    /// Tells a running agent of a new model and mode; one that is not running is started with them, one that is being
+    /// started is told when it is ready.
+    fn choose(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
         let ready = self.state.is_ready();
         let Some(adapter) = self.adapter.as_mut().filter(|_| ready) else { return Ok(Vec::new()) };
         let before = adapter.state();
-        let changed = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model)).and_then(|mut outputs| {
-            outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
-            Ok(outputs)
-        });
-        changed.map_err(|Unsupported(why)| {
+        let told = tell(adapter.as_mut(), model, mode);
+        if told.is_err()
+            && let Ok(adapter) = self.entry.restore(&before)
+        {
             // Nothing was sent: the adapter must not wait for an answer to it.
-            if let Ok(adapter) = self.entry.restore(&before) {
-                self.adapter = Some(adapter);
-            }
-            SessionError::Unsupported(why)
-        })
+            self.adapter = Some(adapter);
+        }
+        told
     }
 }
 
-fn change_plain(
-    record: &mut SessionRecord,
-    fields: &mut serde_json::Map<String, Value>,
-    permissions: Option<PermissionPolicy>,
-    labels: Option<crate::domain::Labels>,
-    project: Option<String>,
-    channel: Option<String>,
-    task_id: Option<String>,
-) {
-    if let Some(permissions) = permissions {
+fn tell(adapter: &mut dyn Adapter, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
+    let mut outputs = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model))?;
+    outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
+    Ok(outputs)
+}
+
+/// What was refused before anything moved.
+fn too_large(e: StoreError) -> SessionError {
+    match e {
+        StoreError::TooLarge { limit, .. } => SessionError::Invalid {
+            field: "labels",
+            message: format!("they are too large: encoded, a session takes at most {limit} bytes"),
+        },
+        e => e.into(),
+    }
+}
+
+fn change_fields(record: &mut SessionRecord, fields: &mut serde_json::Map<String, Value>, changes: SessionChanges) {
+    if let Some(permissions) = changes.permissions {
         fields.insert("permissions".into(), serde_json::to_value(permissions).unwrap_or_default());
         record.permissions = permissions;
     }
-    if let Some(labels) = labels {
+    if let Some(labels) = changes.labels {
         fields.insert("labels".into(), serde_json::to_value(&labels).unwrap_or_default());
         record.labels = labels;
     }
     for (name, new, field) in [
-        ("project", project, &mut record.project),
-        ("channel", channel, &mut record.channel),
-        ("task_id", task_id, &mut record.task_id),
+        ("model", changes.model, &mut record.model),
+        ("mode", changes.mode, &mut record.mode),
+        ("project", changes.project, &mut record.project),
+        ("channel", changes.channel, &mut record.channel),
+        ("task_id", changes.task_id, &mut record.task_id),
     ] {
         if let Some(new) = new {
             fields.insert(name.into(), new.clone().into());
@@ -280,8 +290,6 @@ fn fate(record: &PermissionRecord) -> String {
 /// Replies; only a failed store ends the actor.
 fn reply_or_fail<T>(reply: Reply<T>, result: Result<T, SessionError>) -> Result<(), StoreError> {
     let failed = match &result {
-        // Found out before anything moved.
-        Err(SessionError::Store(StoreError::TooLarge { .. })) => Ok(()),
         Err(SessionError::Store(e)) => Err(e.clone()),
         _ => Ok(()),
     };

@@ -105,6 +105,9 @@ impl Actor {
             _ => vec![Output::Unparsed { line: String::from_utf8_lossy(line).into_owned() }],
         };
         for output in outputs {
+            if matches!(output, Output::Ready) {
+                self.late_choices(step);
+            }
             self.apply(Input::Agent(output), step);
         }
     }

@@ -53,6 +53,8 @@ pub(super) enum Ending {
     Cancel,
     /// It is of no more use.
     Useless,
+    /// The conversation is to be forgotten.
+    Reset,
 }
 
 /// A session's state.

@@ -333,7 +333,7 @@ impl State {
                 }
                 self.finish_close(now, step);
             }
-            Ending::Suspend | Ending::Cancel | Ending::Useless => {
+            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Reset => {
                 self.fail(format!("the agent could not be ended: {message}: restore the session to try again"), step);
             }
         }
@@ -342,6 +342,10 @@ impl State {
     fn after_end(&mut self, ending: Ending, now: Timestamp, step: &mut Step) {
         match ending {
             Ending::Close => self.finish_close(now, step),
+            Ending::Reset => {
+                self.forget(step);
+                self.advance(step);
+            }
             // A request that came while the process was being ended goes on now; a suspended session holds its queue.
             Ending::Suspend | Ending::Cancel | Ending::Useless => self.advance(step),
         }

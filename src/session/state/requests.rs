@@ -73,13 +73,21 @@ impl State {
         for n in self.p.queue.clone() {
             self.withdraw(n, step);
         }
-        step.events.push((self.turn_number(), EventData::SessionReset {}));
         self.p.error = None;
+        self.p.summary = None;
+        self.wanted = false;
+        self.deaths.clear();
+        self.stop_process(Ending::Reset, step);
+        if self.ending.is_none() {
+            self.forget(step);
+        }
+    }
+
+    /// The conversation is over, and so is its last turn.
+    pub(super) fn forget(&mut self, step: &mut Step) {
         self.p.agent_session_id = None;
         self.p.turns = 0;
-        self.p.summary = None;
-        self.deaths.clear();
-        self.stop_process(Ending::Suspend, step);
+        step.events.push((None, EventData::SessionReset {}));
     }
 
     /// Closes the session once nothing of it runs.
@@ -107,6 +115,8 @@ impl State {
             self.link = Link::Down;
         }
         match self.ending {
+            // A close stands, whatever is asked after it.
+            Some(Ending::Close) => {}
             // One end is on its way; only what follows it changes.
             Some(_) => self.ending = Some(ending),
             None => self.end(ending, step),

@@ -67,6 +67,8 @@ pub(super) struct Run {
     pub(super) endings: Vec<Ending>,
     /// The keeper went without its last word: what it kept is now tether's.
     orphaned: bool,
+    /// tether is being stopped, and takes it along.
+    pub(super) going_down: bool,
     /// Nothing of the tree is left since then.
     empty_since: Option<Instant>,
     /// The requests that wait for the start.
@@ -100,6 +102,7 @@ impl Run {
             mark: None,
             endings: Vec::new(),
             orphaned: false,
+            going_down: false,
             empty_since: None,
             starting: vec![req],
         }
@@ -169,7 +172,7 @@ impl Run {
             }
             Report::Failed { why } => Some(Outcome::StartFailed { reqs: std::mem::take(&mut self.starting), why }),
             Report::Exited { code, signal } => {
-                self.exit = Some(Exit { code, signal, lost: false });
+                self.exit = Some(Exit { code, signal, lost: self.going_down });
                 self.end(Scope::Tree, None, LEFTOVER_GRACE, now);
                 None
             }

@@ -191,6 +191,7 @@ impl Server {
             if numbers[..n].iter().any(|&number| number == 2 || number == 15) {
                 self.stopping = true;
                 for run in self.processes.iter_mut().filter_map(|process| process.run.as_mut()) {
+                    run.going_down = true;
                     run.end(Scope::Tree, None, SHUTDOWN_GRACE, now);
                 }
             }
