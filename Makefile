@@ -46,9 +46,8 @@ install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	@test -x '$(BINARY)' || { echo "wharf: there is no $(BINARY) yet; first: make build" >&2; exit 1; }
 	$(INSTALL) -D -m 755 '$(BINARY)' '$(DESTDIR)$(BINDIR)/wharf'
 	$(INSTALL) -d '$(DESTDIR)$(UNITDIR)'
-	sed 's|/usr/local/bin/|$(BINDIR)/|g' systemd/wharf.service > '$(DESTDIR)$(UNITDIR)/wharf.service'
-	chmod 644 '$(DESTDIR)$(UNITDIR)/wharf.service'
-	$(INSTALL) -D -m 644 systemd/wharf.socket '$(DESTDIR)$(UNITDIR)/wharf.socket'
+	@for unit in wharf.service wharf.socket; do sed 's|/usr/local/bin/|$(BINDIR)/|g;s|/usr/local/share/|$(DATADIR)/|g' "systemd/$$unit" \
+	  > '$(DESTDIR)$(UNITDIR)'"/$$unit" && chmod 644 '$(DESTDIR)$(UNITDIR)'"/$$unit" || exit 1; done
 	$(INSTALL) -D -m 644 systemd/wharf.sysusers '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf'
 	$(INSTALL) -D -m 644 systemd/wharf.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
 	$(INSTALL) -D -m 644 README.md '$(DESTDIR)$(DATADIR)/doc/wharf/README.md'

@@ -51,8 +51,9 @@ listen() {
 }
 
 daemon_start() {
-    mkdir -p "$(dirname "$state")" "$(dirname "$socket")"
+    mkdir -p "$(dirname "$state")"
     [ -d "$state" ] || mkdir -m 700 "$state"
+    mkdir -p "$(dirname "$socket")"
     # A session of its own: neither Ctrl-C nor the end of the terminal reaches it. What is set for the session's client
     # is none of its business, and what it writes is for its user alone.
     (

@@ -10,7 +10,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 mkdir -p "$target/images"
 # Two runs at once (a test beside a `make run`, another checkout) build one after the other: they share tags and engine.
 exec 9>"${TMPDIR:-/tmp}/wharf-images.$(id -u).lock"
-flock 9
+flock --nonblock 9 || {
+    say "waiting for another build of images to end"
+    flock 9
+}
 label=wharf.inputs
 
 # BuildKit where the command line has it, else the classic builder of old.
@@ -22,13 +25,14 @@ docker_build() {
     fi
 }
 
-# inputs DIR TEXT…: a hash over the files below DIR (names, modes, contents) and the texts.
+# inputs DIR TEXT…: a hash over the files below DIR (names, which are programs, contents) and the texts. No other modes:
+# they are the umask's of whoever checked out.
 inputs() {
     local dir=$1
     shift
     (
         printf '%s\n' "$@"
-        cd "$dir" && find . -type f -printf '%p %m\n' -exec sha256sum {} + | LC_ALL=C sort
+        cd "$dir" && find . -type f \( -perm -100 -printf '%p x\n' -o -true \) -exec sha256sum {} + | LC_ALL=C sort
     ) | sha256sum | cut -d' ' -f1
 }
 

@@ -50,6 +50,12 @@ check_base_url() {
     esac
 }
 
+# open FLAG…: the session, made or found; sets session to what it is, and wakes one that an earlier failure put to rest.
+open() {
+    session=$("$wharf" new --key "$key" "$@" --json)
+    case $session in *'"status":"error"'*) "$wharf" restore "$key" >/dev/null ;; esac
+}
+
 # Claude Code, in a workspace with a name. The daemon hands its own ANTHROPIC_… variables on: nothing is stored.
 open_claude() {
     local workspace=first-light-claude
@@ -57,17 +63,19 @@ open_claude() {
     "$wharf" workspaces create "$workspace" --image wharf/workspace:latest \
         --network "${WHARF_RUN_NETWORK:-default}" --json >/dev/null ||
         die "the workspace $workspace could not be opened" "If it is another network: $command workspaces rm $workspace"
-    local session
-    session=$("$wharf" new --agent claude --key "$key" --workspace "$workspace" --json)
+    open --agent claude --workspace "$workspace"
     [ -n "${access_changed:-}" ] || return 0
-    # An agent that waits for its next prompt has the old access; one at work is left alone.
+    # An agent that waits for its next prompt has the old access, and gets the new one when it starts again; one at work
+    # is left alone.
     case $session in
     *'"status":"running"'* | *'"status":"waiting"'*) say "the agent is at work, with the access that it had" ;;
-    *) "$wharf" workspaces stop "$workspace" >/dev/null 2>&1 || true ;;
+    *'"status":"idle"'*) "$wharf" workspaces stop "$workspace" >/dev/null ;;
     esac
 }
 
 hints() {
+    local tcp
+    tcp=$(grep -o 'http://127[^" ]*' "$log" 2>/dev/null | tail -n 1) || true
     cat <<EOT
 
 ${export:+  in this shell   $export
@@ -78,6 +86,8 @@ ${export:+  in this shell   $export
   stop            make stop     (the daemon; an agent at work goes on in its container)
   throw away      $throw_away
 
+  its API         $socket${tcp:+
+                  $tcp, token in $state/token}
   its state       $state
   its log         $log
 
@@ -102,7 +112,7 @@ scripts/images.sh "$image"
 start
 export WHARF_HOST=unix://$socket
 say "opening the session $key with $agent"
-if [ "$agent" = claude ]; then open_claude; else "$wharf" new --agent demo --key "$key" --json >/dev/null; fi
+if [ "$agent" = claude ]; then open_claude; else open --agent demo; fi
 say "ready"
 
 if [ -t 0 ] && [ -t 1 ]; then
