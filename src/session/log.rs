@@ -94,15 +94,17 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscriber that has seen everything up to `after`.
+    /// A subscriber that has seen everything up to `after`, of a log that ends at `last` in the store: what was just made
+    /// durable can be read a moment before it is shown here.
     pub(super) fn new(
         store: Store,
         session: SessionId,
         log: Arc<SessionLog>,
         after: u64,
+        last: u64,
     ) -> Result<Self, SessionError> {
         let head = log.head.subscribe();
-        let last = head.borrow().last_seq;
+        let last = last.max(head.borrow().last_seq);
         if after > last {
             return Err(SessionError::Invalid {
                 field: "after",

@@ -269,7 +269,8 @@ impl Sessions {
     pub async fn subscribe(&self, id: &str, after: u64) -> Result<Subscription, SessionError> {
         let record = self.resolve(id)?;
         let log = self.shared.log(&record.id)?;
-        Subscription::new(self.shared.store.clone(), record.id, log, after)
+        let last = self.progress(&record)?.last_seq;
+        Subscription::new(self.shared.store.clone(), record.id, log, after, last)
     }
 
     /// Stops a workspace's container: its sessions rest, a running turn is cancelled; proven.
