@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::report::Stat;
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinSet};
 use wharf::{
     domain::{Labels, PermissionPolicy, Run, SessionId, SessionRecord, Timestamp, WorkspaceId},
@@ -20,12 +21,10 @@ pub(crate) struct Figures {
     pub(crate) grouped: f64,
     /// The same, appended to a plain file.
     pub(crate) grouped_raw: f64,
-    /// Median time of one durable commit with no other under way, through the store.
-    pub(crate) single: Duration,
+    /// One durable commit with no other under way, through the store, in milliseconds.
+    pub(crate) single: Stat,
     /// The same, appended to a plain file.
-    pub(crate) single_raw: Duration,
-    /// How many single commits the medians are of.
-    pub(crate) n: usize,
+    pub(crate) single_raw: Stat,
 }
 
 /// Measures in a new directory below `dir`: `writers` of records of `bytes` bytes for about `time` each, and `n` alone.
@@ -39,7 +38,7 @@ pub(crate) fn measure(dir: &Path, writers: usize, bytes: usize, time: Duration, 
     let (raw, file) = (Raw::start(&dir.join("grouped.raw"))?, File::create(dir.join("single.raw"))?);
     let grouped_raw = runtime.block_on(raw.grouped(writers, bytes, time));
     let single_raw = single_raw(file, bytes, n)?;
-    Ok(Figures { grouped, grouped_raw, single, single_raw, n })
+    Ok(Figures { grouped, grouped_raw, single, single_raw })
 }
 
 /// A session of its own and its log's end.
@@ -111,7 +110,7 @@ async fn rate(tasks: JoinSet<u64>, start: Instant) -> f64 {
     count as f64 / start.elapsed().as_secs_f64()
 }
 
-async fn single(store: &Store, bytes: usize, n: usize) -> Duration {
+async fn single(store: &Store, bytes: usize, n: usize) -> Stat {
     let mut writer = Writer::new(store, bytes).await;
     let mut times = Vec::with_capacity(n);
     for _ in 0..n {
@@ -119,7 +118,7 @@ async fn single(store: &Store, bytes: usize, n: usize) -> Duration {
         writer.commit().await;
         times.push(start.elapsed());
     }
-    median(times)
+    Stat::millis(&times)
 }
 
 /// A thread that appends what is queued to a plain file and syncs once for all of it.
@@ -162,7 +161,7 @@ impl Raw {
     }
 }
 
-fn single_raw(mut file: File, bytes: usize, n: usize) -> std::io::Result<Duration> {
+fn single_raw(mut file: File, bytes: usize, n: usize) -> std::io::Result<Stat> {
     let record = vec![b'x'; bytes];
     let mut times = Vec::with_capacity(n);
     for _ in 0..n {
@@ -171,10 +170,5 @@ fn single_raw(mut file: File, bytes: usize, n: usize) -> std::io::Result<Duratio
         file.sync_data()?;
         times.push(start.elapsed());
     }
-    Ok(median(times))
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+    Ok(Stat::millis(&times))
 }

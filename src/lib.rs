@@ -1,4 +1,5 @@
 //! wharf gives every coding-agent session its own workspace container and never loses it.
+#![warn(unreachable_pub)]
 #![cfg_attr(feature = "daemon", forbid(unsafe_code))]
 
 #[cfg(feature = "daemon")]

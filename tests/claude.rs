@@ -303,4 +303,11 @@ async fn a_turn_survives_the_daemon_and_a_stopped_container_rests_until_the_next
     assert_eq!(docker_ok(&["inspect", "-f", "{{.State.Running}}", &container]), "false", "nobody needs it");
     assert_eq!(client.turn(&id, "count?").await.0, "turns=2");
     assert_eq!(stage.container(), container, "started, not made again");
+    // What the process before wrote went with its container unforgotten; the next start lets go of it.
+    let deadline = Instant::now() + PATIENCE;
+    let journals = || docker_ok(&["exec", &container, "ls", "/var/lib/wharf/processes"]);
+    while journals() != format!("{id}-r2") {
+        assert!(Instant::now() < deadline, "{}", journals());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -174,6 +174,24 @@ async fn a_permission_is_answerable_after_a_restart_and_a_stale_answer_is_told()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_stopped_in_a_turn_says_so_and_the_next_prompt_goes_on() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let id = client.demo("it:stopped").await;
+    let mut events = client.events(&id, 0).await;
+    let n = client.prompt(&id, "slow 1000").await;
+    events.until(|e| e.chunk().is_some()).await;
+    docker_ok(&["stop", &daemon.containers()[0]]);
+    let mut events = client.events(&id, 0).await;
+    let (text, end) = events.turn(n).await;
+    assert!(text.starts_with("chunk 1 "), "what it said before is kept: {text}");
+    // It had been given to the agent: what became of it can't be known.
+    assert_eq!(end["status"], "unknown", "{end}");
+    assert!(end["error"]["message"].as_str().expect("a message").contains("container stopped"), "{end}");
+    assert_eq!(recall(&client, &id).await, ["slow 1000"], "and it was given once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_agent_is_noticed_and_resumed_before_the_next_turn() {
     let daemon = Daemon::start().await;
     let client = daemon.client();
@@ -225,4 +243,20 @@ async fn prompts_run_in_order_and_a_pending_one_can_be_withdrawn() {
     assert_eq!(events.turn(first).await.0, "chunk 1 chunk 2 chunk 3 chunk 4 chunk 5 ");
     assert_eq!(events.turn(third).await.0, "three");
     assert_eq!(recall(&client, &id).await, ["slow 5", "echo three"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_can_not_reach_its_tether_nor_gain_anything() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let id = client.demo("it:confined").await;
+    let tried =
+        "run ls /run/wharf /var/lib/wharf; kill -9 1; touch /usr/x; grep -E 'CapEff|NoNewPrivs' /proc/self/status";
+    let (text, end) = client.turn(&id, tried).await;
+    assert_eq!(end["status"], "done", "{text}");
+    assert_eq!(text.matches("Permission denied").count(), 2, "{text}");
+    assert!(text.contains("Operation not permitted") || text.contains("not permitted"), "{text}");
+    assert!(text.contains("Read-only file system"), "{text}");
+    assert!(text.contains("CapEff:\t0000000000000000") && text.contains("NoNewPrivs:\t1"), "{text}");
+    assert_eq!(client.turn(&id, "echo alive").await.0, "alive");
 }

@@ -168,6 +168,7 @@ mod tests {
             tool_call: json!({"title": "rm \u{1b}[2Jx"}),
             options: vec![option("a"), option("b")],
             state: crate::domain::PermissionState::Pending,
+            option_id: None,
         }
     }
 

@@ -147,13 +147,12 @@ impl Talk<'_> {
                 }
             };
             match step {
-                Step::Event(event) => {
-                    renderer.event(&event)?;
-                    if event.kind == "permission.requested" && !interrupted {
-                        renderer.end()?;
-                        self.ask_pending().await?;
-                    }
+                // The question tells what is asked: the event would tell it twice.
+                Step::Event(event) if event.kind == "permission.requested" && !interrupted && !self.ui.json => {
+                    renderer.end()?;
+                    self.ask_pending().await?;
                 }
+                Step::Event(event) => renderer.event(&event)?,
                 Step::End(event, _) => {
                     event.iter().try_for_each(|event| renderer.event(event))?;
                     renderer.end()?;
@@ -166,7 +165,8 @@ impl Talk<'_> {
     /// Asks for everything that is pending, one after another.
     async fn ask_pending(&mut self) -> Result<(), Failure> {
         for request in approve::pending(self.client, &self.id).await? {
-            self.ui.warn(&self.ui.bold(&approve::question(&request, self.ui)));
+            let question = format!("? permission {}", approve::question(&request, self.ui));
+            self.ui.warn(&self.ui.bold(&question));
             let answer = loop {
                 match self.read("number › ").await? {
                     None => return Ok(()),

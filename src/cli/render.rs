@@ -41,11 +41,14 @@ pub(super) struct Renderer<'a> {
     line: Line,
     /// Whether anything was said, and whether it ended its line.
     said: Option<bool>,
+    /// Tool calls that the agent announced before it had written what they do, with their titles so far: they are shown
+    /// when that is known.
+    announced: Vec<(String, String)>,
 }
 
 impl<'a> Renderer<'a> {
     pub(super) const fn new(ui: &'a Ui) -> Self {
-        Self { ui, line: Line::Fresh, said: None }
+        Self { ui, line: Line::Fresh, said: None, announced: Vec::new() }
     }
 
     /// Prints one event.
@@ -53,7 +56,7 @@ impl<'a> Renderer<'a> {
         if self.ui.json {
             return self.ui.line(&event.raw);
         }
-        match shown(event) {
+        match self.announced(event).unwrap_or_else(|| shown(event)) {
             Shown::Say(text) => {
                 if self.line == Line::Thought {
                     self.ui.warn("");
@@ -75,6 +78,32 @@ impl<'a> Renderer<'a> {
             Shown::Nothing => {}
         }
         Ok(())
+    }
+
+    /// What there is to show of a tool call that began without its input; `None` for all else.
+    fn announced(&mut self, event: &Event) -> Option<Shown> {
+        let data = &event.data;
+        let text = |key: &str| data.get(key).and_then(Value::as_str);
+        let (kind, id) = (text("sessionUpdate")?, text("toolCallId")?);
+        let empty = |key: &str| match data.get(key) {
+            None | Some(Value::Null) => true,
+            Some(Value::Object(fields)) => fields.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(_) => false,
+        };
+        let bare = empty("rawInput") && empty("content") && text("status").is_none_or(|status| status == "pending");
+        let at = self.announced.iter().position(|(announced, _)| announced == id);
+        match (kind, at) {
+            ("tool_call", None) if bare => self.announced.push((id.to_owned(), tool_title(data))),
+            ("tool_call_update", Some(_)) if bare => {}
+            ("tool_call_update", Some(at)) => {
+                let (_, title) = self.announced.remove(at);
+                let title = if text("title").is_some() { tool_title(data) } else { title };
+                return Some(Shown::Note(format!("▸ {title}{}", tool_progress(data))));
+            }
+            _ => return None,
+        }
+        Some(Shown::Nothing)
     }
 
     /// Ends what is open, so that the shell's prompt stands on a line of its own.
@@ -145,19 +174,19 @@ fn update(data: &Value) -> Shown {
             text.push_str(&tool_output(data));
             Shown::Note(text)
         }
-        "tool_call_update" => {
-            let mut text = tool_output(data);
-            if data.get("status").and_then(Value::as_str) == Some("failed") {
-                text.push_str("\n  ✗ failed");
-            }
-            match text.strip_prefix('\n') {
-                Some(text) => Shown::Note(text.to_owned()),
-                None => Shown::Nothing,
-            }
-        }
+        "tool_call_update" => match tool_progress(data).strip_prefix('\n') {
+            Some(text) => Shown::Note(text.to_owned()),
+            None => Shown::Nothing,
+        },
         "plan" => plan(data),
         _ => Shown::Nothing,
     }
+}
+
+/// What became of a tool call, each line after a line feed.
+fn tool_progress(data: &Value) -> String {
+    let failed = data.get("status").and_then(Value::as_str) == Some("failed");
+    tool_output(data) + if failed { "\n  ✗ failed" } else { "" }
 }
 
 /// The texts of a tool call, each line after a line feed, cut.
@@ -246,6 +275,30 @@ mod tests {
         assert_eq!(show("update", &empty), Shown::Nothing);
         assert_eq!(show("something.new", &json!({})), Shown::Nothing);
         assert_eq!(show("update", &json!(["odd"])), Shown::Nothing);
+    }
+
+    #[test]
+    fn a_call_is_shown_once_it_is_known_what_it_does() {
+        let ui = Ui::new(false);
+        let mut renderer = Renderer::new(&ui);
+        let mut show = |data: Value| {
+            let event = event("update", &data);
+            renderer.announced(&event).unwrap_or_else(|| shown(&event))
+        };
+        let call =
+            |id: &str| json!({"sessionUpdate": "tool_call", "toolCallId": id, "title": "Bash", "status": "pending"});
+        let update = |id: &str, more: Value| {
+            let mut update = json!({"sessionUpdate": "tool_call_update", "toolCallId": id});
+            update.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            update
+        };
+        assert_eq!(show(call("a")), Shown::Nothing);
+        assert_eq!(show(call("b")), Shown::Nothing);
+        assert_eq!(show(update("a", json!({"status": "pending"}))), Shown::Nothing);
+        let known = json!({"status": "in_progress", "title": "ls -l", "rawInput": {"command": "ls -l"}});
+        assert_eq!(show(update("a", known)), Shown::Note("▸ ls -l".into()));
+        assert_eq!(show(update("a", json!({"status": "failed"}))), Shown::Note("  ✗ failed".into()));
+        assert_eq!(show(update("b", json!({"status": "failed"}))), Shown::Note("▸ Bash\n  ✗ failed".into()));
     }
 
     #[test]

@@ -12,6 +12,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The size of one message chunk of `big` and of a command's output, in bytes.
 const CHUNK: usize = 16 * 1024;
 
+/// How many chunks `burst` gives before it looks for a cancel.
+const BURST: u64 = 64;
+
 /// What a turn is busy with.
 pub(super) enum Work {
     /// Chunks at times to come.
@@ -22,6 +25,13 @@ pub(super) enum Work {
         of: u64,
         /// When the next one is due.
         due: Instant,
+    },
+    /// Chunks without a pause.
+    Burst {
+        /// Chunks given.
+        given: u64,
+        /// Chunks to give.
+        of: u64,
     },
     /// Bytes that are still to be written.
     Big {
@@ -115,7 +125,7 @@ impl Turn {
     pub(super) fn patience(&self) -> Option<Duration> {
         match &self.work {
             Some(Work::Slow { due, .. }) => Some(due.saturating_duration_since(Instant::now())),
-            Some(Work::Big { .. }) => Some(Duration::ZERO),
+            Some(Work::Burst { .. } | Work::Big { .. }) => Some(Duration::ZERO),
             Some(Work::Run(shell)) if !shell.tells_its_end() => Some(Duration::from_millis(10)),
             Some(Work::Run(_) | Work::Asked { .. }) | None => None,
         }
@@ -125,6 +135,7 @@ impl Turn {
     pub(super) fn step(&mut self) {
         match self.work.take() {
             Some(Work::Slow { given, of, due }) => self.slow(given, of, due),
+            Some(Work::Burst { given, of }) => self.burst(given, of),
             Some(Work::Big { written, of }) => self.big(written, of),
             Some(Work::Run(shell)) => self.pump(shell),
             other => self.work = other,
@@ -139,6 +150,17 @@ impl Turn {
         }
         if given < of {
             self.work = Some(Work::Slow { given, of, due });
+        }
+    }
+
+    fn burst(&mut self, mut given: u64, of: u64) {
+        let until = of.min(given + BURST);
+        while given < until {
+            given += 1;
+            wire::chunk(&self.session, "agent_message_chunk", &format!("chunk {given} "));
+        }
+        if given < of {
+            self.work = Some(Work::Burst { given, of });
         }
     }
 
@@ -192,6 +214,7 @@ impl Turn {
                 self.say_long(text);
             }
             Verb::Slow(of) if *of > 0 => self.work = Some(Work::Slow { given: 0, of: *of, due: Instant::now() + TICK }),
+            Verb::Burst(of) if *of > 0 => self.work = Some(Work::Burst { given: 0, of: *of }),
             Verb::Big(of) if *of > 0 => self.work = Some(Work::Big { written: 0, of: *of }),
             _ => {}
         }

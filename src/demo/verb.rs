@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The most chunks that `slow` gives, and the most bytes that `big` gives.
+/// The most chunks that `slow` and `burst` give, and the most bytes that `big` gives.
 const MOST: u64 = 1 << 30;
 
 /// What to do in a turn.
@@ -12,6 +12,8 @@ pub(super) enum Verb {
     Say(String),
     /// This many chunks, one each 100 ms.
     Slow(u64),
+    /// This many chunks, as fast as they go.
+    Burst(u64),
     /// Run a shell command.
     Run(String),
     /// Run it once a permission was given.
@@ -41,6 +43,7 @@ impl Verb {
         match (word, rest.is_empty()) {
             ("echo", _) => Self::Say(rest.to_owned()),
             ("slow", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Slow),
+            ("burst", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Burst),
             ("big", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Big),
             ("exit", false) => rest.parse().map_or_else(|_| Self::echo(text), Self::Exit),
             ("run", false) => Self::Run(rest.to_owned()),
@@ -83,6 +86,8 @@ mod tests {
             ("echo", Verb::Say(String::new())),
             ("slow 50", Verb::Slow(50)),
             ("slow down please", Verb::Say("slow down please".into())),
+            ("burst 1000", Verb::Burst(1000)),
+            ("burst into tears", Verb::Say("burst into tears".into())),
             ("big 1000000", Verb::Big(1_000_000)),
             ("big 99999999999999999999", Verb::Say("big 99999999999999999999".into())),
             ("run echo 1 | cat", Verb::Run("echo 1 | cat".into())),

@@ -32,16 +32,13 @@ pub struct PermissionOption {
 }
 
 /// Where a request stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PermissionState {
     /// The agent waits for an answer.
     Pending,
     /// An option was chosen.
-    Answered {
-        /// The chosen option.
-        option_id: String,
-    },
+    Answered,
     /// The turn or the agent ended before an answer came.
     Withdrawn,
 }
@@ -61,6 +58,8 @@ pub struct PermissionRecord {
     /// What may be answered.
     pub options: Vec<PermissionOption>,
     /// Where it stands.
-    #[serde(flatten)]
     pub state: PermissionState,
+    /// The chosen option, once it is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub option_id: Option<String>,
 }

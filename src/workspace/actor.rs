@@ -129,7 +129,7 @@ impl Actor {
         self.memory = self.shared.memory(&record);
         let work: BoxFuture<'static, _> = match self.slot.client() {
             Some(client) if status == WorkspaceStatus::Paused => {
-                Box::pin(lifecycle::thaw(Arc::clone(&self.shared), self.id.clone(), client))
+                Box::pin(lifecycle::thaw(Arc::clone(&self.shared), self.id.clone(), client, self.outdated))
             }
             Some(client) => {
                 reply.send(Ok(client)).ok();
@@ -229,7 +229,7 @@ impl Actor {
         match result {
             Ok(up) => {
                 self.container = up.made.or(self.container.take());
-                self.outdated = false;
+                self.outdated = up.outdated;
                 let client = up.client;
                 self.closed = Some(Box::pin(client.closed()));
                 self.slot.set_client(Some(client.clone()));

@@ -15,7 +15,8 @@ pub(super) const PROGRAM: &str = "/opt/wharf/tether";
 /// Where tether listens for execs.
 pub(super) const SOCKET: &str = "/run/wharf/tether.sock";
 /// Where the host's directory is mounted.
-const HOST_DIR: &str = "/run/wharf-host";
+// Below the directory that tether closes to all but root: an agent can neither reach the socket nor replace it.
+const HOST_DIR: &str = "/run/wharf/host";
 /// The socket's name in that directory.
 pub(super) const HOST_SOCKET: &str = "s";
 /// How long tether has to end all processes, in seconds.

@@ -57,6 +57,8 @@ pub(super) struct Up {
     pub(super) client: TetherClient,
     /// The engine's id of the container, where this call made it.
     pub(super) made: Option<String>,
+    /// Whether it runs another version of tether than this daemon's: it is made again when it next stands still.
+    pub(super) outdated: bool,
 }
 
 impl BringUp {
@@ -73,13 +75,16 @@ impl BringUp {
                     self.run.started.store(false, Ordering::Relaxed);
                     self.look().await?;
                 }
-                done => return done.map(|client| Up { client, made: None }),
+                done => {
+                    let outdated = self.outdated;
+                    return done.map(|client| Up { client, made: None, outdated });
+                }
             }
         }
         let made = self.start().await?;
         self.run.started.store(true, Ordering::Relaxed);
         match self.connect(Instant::now() + UNTIL_LISTENING).await {
-            Ok(client) => Ok(Up { client, made }),
+            Ok(client) => Ok(Up { client, outdated: self.outdated && made.is_none(), made }),
             Err(error) => Err(self.why_it_ended().await.unwrap_or(error)),
         }
     }
@@ -235,9 +240,14 @@ impl BringUp {
 }
 
 /// Thaws a container under a connection that is there.
-pub(super) async fn thaw(shared: Arc<Shared>, id: WorkspaceId, client: TetherClient) -> Result<Up, WorkspaceError> {
+pub(super) async fn thaw(
+    shared: Arc<Shared>,
+    id: WorkspaceId,
+    client: TetherClient,
+    outdated: bool,
+) -> Result<Up, WorkspaceError> {
     shared.engine.unpause_container(&names::container(&id)).await?;
-    Ok(Up { client, made: None })
+    Ok(Up { client, made: None, outdated })
 }
 
 /// Stops the container and has the engine confirm that nothing of it runs; `false`: there is none.

@@ -187,6 +187,7 @@ fn each_verb() {
     assert_eq!(agent.turn("echo héllo"), end("end_turn", "héllo"));
     assert_eq!(agent.turn("what else"), end("end_turn", "what else"));
     assert_eq!(agent.turn("slow 3"), end("end_turn", "chunk 1 chunk 2 chunk 3 "));
+    assert_eq!(agent.turn("burst 3"), end("end_turn", "chunk 1 chunk 2 chunk 3 "));
     assert_eq!(agent.turn("think of it"), end("end_turn", "of it"));
     assert_eq!(agent.text("agent_thought_chunk"), "thinking about of it");
     assert_eq!(agent.turn("run pwd; echo e >&2"), end("end_turn", "/\ne\n"));

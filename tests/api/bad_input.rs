@@ -216,11 +216,16 @@ async fn bad_workspaces_make_nothing() {
     all_refused(&daemon, &client, calls).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_calls_on_a_session_leave_it_as_it_is() {
+async fn with_a_session(key: &str) -> (Daemon, Client, String) {
     let daemon = Daemon::start().await;
     let client = daemon.client();
-    let id = client.demo("it:bad").await;
+    let id = client.demo(key).await;
+    (daemon, client, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_calls_on_a_session_leave_it_as_it_is() {
+    let (daemon, client, id) = with_a_session("it:bad").await;
     client.turn(&id, "echo hello").await;
     let last = client.session(&id).await["last_seq"].as_u64().expect("a number");
     let own = format!("/v1/sessions/{id}");

@@ -82,6 +82,7 @@ pub(crate) fn permission(id: &str, millis: i64) -> PermissionRecord {
         tool_call: serde_json::json!({}),
         options: Vec::new(),
         state: PermissionState::Pending,
+        option_id: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use wharf::tether::client::ProcessEvent;
 
 use crate::support::*;
 
@@ -24,7 +25,7 @@ fn docker(args: &[&str]) -> String {
 }
 
 impl Container {
-    fn start(test: &str) -> Self {
+    fn start(test: &str, state: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let name = format!("wharf-test-tether-{test}-{}", std::process::id());
         let root = dir.path().join("root");
@@ -43,9 +44,10 @@ impl Container {
         let mount = format!("{}:/run/wharf/host", host.display());
         let hardening = "--network none --read-only --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add KILL \
                          --cap-add CHOWN --security-opt no-new-privileges --pids-limit 200 --memory 256m \
-                         --tmpfs /run/wharf --tmpfs /state --tmpfs /workspace --tmpfs /tmp";
+                         --tmpfs /run/wharf --tmpfs /workspace --tmpfs /tmp";
         let mut args = vec!["run", "-d", "--name", &container.name, "-v", &mount];
         args.extend(hardening.split_whitespace());
+        args.extend(["--tmpfs", state]);
         let serve = "/opt/tether serve --state /state/tether --socket /run/wharf/tether.sock --host-socket \
                      /run/wharf/host/tether.sock --own 1000:1000:/workspace --own 1000:1000:/workspace/home";
         args.push(&container.name);
@@ -73,7 +75,7 @@ fn busybox(id: &str, script: &str) -> wharf::tether::client::StartProcess {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_over_exec_and_over_the_hosts_socket() {
-    let container = Container::start("serve");
+    let container = Container::start("serve", "/state");
     let argv =
         ["docker", "exec", "-i", &container.name, "/opt/tether", "connect", "--socket", "/run/wharf/tether.sock"];
     let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
@@ -103,7 +105,7 @@ async fn it_serves_over_exec_and_over_the_hosts_socket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_bomb_is_ended() {
-    let container = Container::start("bomb");
+    let container = Container::start("bomb", "/state");
     let client = Client::new(container.host_socket()).await;
     client.start(busybox("calm", "/bin/busybox cat; exit 0")).await.unwrap();
     client
@@ -123,6 +125,30 @@ async fn a_fork_bomb_is_ended() {
     until("only the calm one is left", || current() == 4).await;
     client.close_stdin("calm").await.unwrap();
     assert_eq!(finish(client.attach("calm", 0, 0).await.unwrap()).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_volume_makes_the_process_wait_and_loses_nothing() {
+    let container = Container::start("full", "/state:size=3m");
+    let client = Client::new(container.host_socket()).await;
+    client.start(busybox("seq", "/bin/busybox seq 1 1500000; exit 4")).await.unwrap();
+    let logs = || {
+        let output = Command::new("docker").args(["logs", &container.name]).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).contains("the volume refuses it")
+    };
+    until("the volume is full", logs).await;
+    let expected: Vec<u8> = (1..=1_500_000).flat_map(|i| format!("{i}\n").into_bytes()).collect();
+    let mut attachment = client.attach("seq", 0, 0).await.unwrap();
+    let mut all = Finished::default();
+    while all.stdout.len() < expected.len() {
+        match within(attachment.events.recv()).await.unwrap() {
+            ProcessEvent::Output { stream, offset, bytes, .. } => all.add(stream, offset, &bytes),
+            other => panic!("{other:?}"),
+        }
+        client.ack("seq", all.stdout.len() as u64, 0);
+    }
+    let done = finish_from(attachment, all).await;
+    assert!(done.stdout == expected && done.code == Some(4));
 }
 
 /// How many tasks the container has, by its cgroup's own count.

@@ -13,13 +13,12 @@ const DAEMON: &str = "setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo
 async fn ending_reaches_what_has_daemonised_itself() {
     let tether = Tether::start();
     let client = tether.client().await;
-    client.start(sh("p", &format!("{DAEMON}; echo $$; cat"))).await.unwrap();
+    client.start(sh("p", &format!("{DAEMON}; echo $$; exec cat"))).await.unwrap();
     let mut attachment = client.attach("p", 0, 0).await.unwrap();
     let pids = lines(&mut attachment, 2).await;
     assert!(pids.iter().all(|pid| is_alive(pid)));
     let ended = client.end("p", false, Duration::from_secs(5)).await.unwrap();
-    // The shell, its cat and the sleep.
-    assert_eq!(ended.killed, 3);
+    assert_eq!(ended.killed, 2);
     assert!(!pids.iter().any(|pid| is_alive(pid)));
     let so_far = Finished { stdout: (pids.join("\n") + "\n").into_bytes(), ..Finished::default() };
     assert_eq!(finish_from(attachment, so_far).await.signal, Some(15));

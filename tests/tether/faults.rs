@@ -150,9 +150,9 @@ async fn when_the_container_is_gone_everybody_is_told() {
         }
     }
     assert!(!client.is_connected());
-    assert_gone(client.list().await);
-    assert_gone(client.start(sh("q", "true")).await);
-    assert_gone(client.attach("p", 0, 0).await.map(|_| ()));
-    assert_gone(client.input("p", 1, false, "x").await);
+    assert_gone(&client.list().await);
+    assert_gone(&client.start(sh("q", "true")).await);
+    assert_gone(&client.attach("p", 0, 0).await.map(|_| ()));
+    assert_gone(&client.input("p", 1, false, "x").await);
     client.stop().await;
 }

@@ -79,9 +79,21 @@ async fn a_process_that_does_not_read_is_bounded_and_one_that_ended_takes_nothin
     }
     let too_long = client.input("deaf", 3, false, vec![0; (32 << 20) + 1]).await;
     assert!(matches!(too_long, Err(TetherError::Invalid(_))), "{too_long:?}");
+    client.start(sh("eager", "cat >/dev/null; echo done; cat")).await.unwrap();
+    let mut eager = client.attach("eager", 0, 0).await.unwrap();
+    for n in 1..=3 {
+        client.input("eager", n, false, chunk[..20 << 20].to_vec()).await.unwrap();
+    }
+    client.close_stdin("eager").await.unwrap();
+    assert_eq!(lines(&mut eager, 1).await, ["done"]);
     client.signal("deaf", 9).await.unwrap();
     assert_eq!(finish(attachment).await.signal, Some(9));
     let attachment = client.attach("deaf", 0, 0).await.unwrap();
     assert_eq!((attachment.last_input, attachment.running), (2, false));
     client.input("nobody", 1, false, "x").await.unwrap();
+    client.list().await.unwrap();
+    // What was needed for the big inputs is given back: tether is to stay small.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tether.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB");
+    assert!(resident.parse::<u32>().unwrap() < 8 << 10, "{resident} KiB");
 }

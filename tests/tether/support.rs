@@ -29,11 +29,11 @@ use wharf::tether::client::{
 };
 
 /// Longer than anything takes, so that a hang is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-pub const UID: u32 = 1000;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const UID: u32 = 1000;
 
 /// The program under test, written out once.
-pub fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wharf-tether-under-test");
@@ -43,55 +43,55 @@ pub fn binary() -> &'static Path {
     })
 }
 
-pub fn write_program(path: &Path) {
+pub(crate) fn write_program(path: &Path) {
     fs::write(path, wharf::embedded::TETHER).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-pub struct Tether {
-    pub dir: TempDir,
+pub(crate) struct Tether {
+    pub(crate) dir: TempDir,
     child: Child,
     args: Vec<String>,
 }
 
 impl Tether {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    pub fn start_with(args: &[&str]) -> Self {
+    pub(crate) fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|arg| (*arg).replace("DIR", dir.path().to_str().unwrap())).collect();
         let child = serve(dir.path(), &args);
         Self { dir, child, args }
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("run/tether.sock")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Kills it with no chance to do anything, and lets `meanwhile` happen before it starts again.
-    pub fn kill_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+    pub(crate) fn kill_and_restart(&mut self, meanwhile: impl FnOnce(&Path)) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         meanwhile(&self.state());
         self.child = serve(self.dir.path(), &self.args);
     }
 
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
         signal(self.pid(), "TERM");
         self.child.wait().unwrap()
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::new(UnixConnector(self.socket())).await
     }
 }
@@ -112,33 +112,33 @@ fn serve(dir: &Path, args: &[String]) -> Child {
     command.args(args).stdin(Stdio::null()).spawn().unwrap()
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
     assert!(status.success());
 }
 
 /// A client and the task behind it, which ends with it.
-pub struct Client {
+pub(crate) struct Client {
     client: TetherClient,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Client {
-    pub async fn new(connector: impl Connect) -> Self {
+    pub(crate) async fn new(connector: impl Connect) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let client = within(TetherClient::connect(connector, &tracker, stop.clone())).await.unwrap();
         Self { client, tracker, stop }
     }
 
     /// Ends it and waits for all its tasks.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.tracker.close();
         within(self.tracker.wait()).await;
     }
 
-    pub async fn run(&self, start: StartProcess) -> Finished {
+    pub(crate) async fn run(&self, start: StartProcess) -> Finished {
         let id = start.id.clone();
         within(self.start(start)).await.unwrap();
         let attachment = within(self.attach(&id, 0, 0)).await.unwrap();
@@ -153,11 +153,11 @@ impl std::ops::Deref for Client {
     }
 }
 
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
-pub fn program(id: &str, argv: &[&str]) -> StartProcess {
+pub(crate) fn program(id: &str, argv: &[&str]) -> StartProcess {
     StartProcess {
         id: id.to_owned(),
         argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
@@ -169,37 +169,37 @@ pub fn program(id: &str, argv: &[&str]) -> StartProcess {
     }
 }
 
-pub fn sh(id: &str, script: &str) -> StartProcess {
+pub(crate) fn sh(id: &str, script: &str) -> StartProcess {
     program(id, &["/bin/sh", "-c", script])
 }
 
 /// All that came of a process.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Finished {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub code: Option<i32>,
-    pub signal: Option<i32>,
-    pub lost: bool,
+pub(crate) struct Finished {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) lost: bool,
 }
 
 impl Finished {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).unwrap()
     }
 
-    pub fn add(&mut self, stream: OutputStream, offset: u64, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, stream: OutputStream, offset: u64, bytes: &[u8]) {
         let all = if stream == OutputStream::Stdout { &mut self.stdout } else { &mut self.stderr };
         assert_eq!(offset, all.len() as u64, "a gap or a repetition");
         all.extend_from_slice(bytes);
     }
 }
 
-pub async fn finish(attachment: Attachment) -> Finished {
+pub(crate) async fn finish(attachment: Attachment) -> Finished {
     finish_from(attachment, Finished::default()).await
 }
 
-pub async fn finish_from(mut attachment: Attachment, mut all: Finished) -> Finished {
+pub(crate) async fn finish_from(mut attachment: Attachment, mut all: Finished) -> Finished {
     while let Some(event) = within(attachment.events.recv()).await {
         match event {
             ProcessEvent::Output { stream, offset, bytes, .. } => all.add(stream, offset, &bytes),
@@ -215,7 +215,7 @@ pub async fn finish_from(mut attachment: Attachment, mut all: Finished) -> Finis
 }
 
 /// Reads on until the process has written `count` lines to stdout.
-pub async fn lines(attachment: &mut Attachment, count: usize) -> Vec<String> {
+pub(crate) async fn lines(attachment: &mut Attachment, count: usize) -> Vec<String> {
     let mut text = Vec::new();
     while text.iter().filter(|&&b| b == b'\n').count() < count {
         match within(attachment.events.recv()).await.expect("it ended early") {
@@ -228,13 +228,13 @@ pub async fn lines(attachment: &mut Attachment, count: usize) -> Vec<String> {
 }
 
 /// Whether something of this pid can still run.
-pub fn is_alive(pid: &str) -> bool {
+pub(crate) fn is_alive(pid: &str) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z')
 }
 
 /// Looks until it is so: for what nothing announces.
-pub async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "{what}: not so");
@@ -243,7 +243,7 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// As the local engine does it.
-pub struct UnixConnector(pub PathBuf);
+pub(crate) struct UnixConnector(pub(crate) PathBuf);
 
 impl Connect for UnixConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, ConnectError>> {
@@ -255,9 +255,9 @@ impl Connect for UnixConnector {
 }
 
 /// Cuts each connection after some bytes, each time after others.
-pub struct CuttingConnector {
-    pub socket: PathBuf,
-    pub connections: Arc<AtomicU64>,
+pub(crate) struct CuttingConnector {
+    pub(crate) socket: PathBuf,
+    pub(crate) connections: Arc<AtomicU64>,
 }
 
 impl Connect for CuttingConnector {
@@ -307,11 +307,11 @@ impl AsyncWrite for Cut {
 }
 
 /// As an engine's exec does it: a program's stdin and stdout.
-pub struct ExecConnector {
+pub(crate) struct ExecConnector {
     /// Program and arguments.
-    pub argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     /// The pid of the newest.
-    pub pid: Arc<AtomicU64>,
+    pub(crate) pid: Arc<AtomicU64>,
 }
 
 impl Connect for ExecConnector {
@@ -354,6 +354,6 @@ impl AsyncWrite for Exec {
     }
 }
 
-pub fn assert_gone<T: std::fmt::Debug>(result: Result<T, TetherError>) {
+pub(crate) fn assert_gone<T: std::fmt::Debug>(result: &Result<T, TetherError>) {
     assert!(matches!(result, Err(TetherError::Gone(_))), "{result:?}");
 }

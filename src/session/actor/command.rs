@@ -278,8 +278,10 @@ fn change_fields(record: &mut SessionRecord, fields: &mut serde_json::Map<String
 }
 
 fn fate(record: &PermissionRecord) -> String {
-    match &record.state {
-        PermissionState::Answered { option_id } => format!("it was answered with `{option_id}`"),
+    match record.state {
+        PermissionState::Answered => {
+            format!("it was answered with `{}`", record.option_id.as_deref().unwrap_or_default())
+        }
         PermissionState::Withdrawn => "its turn or its agent ended before an answer came".to_owned(),
         PermissionState::Pending => "the agent no longer waits for it".to_owned(),
     }

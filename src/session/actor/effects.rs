@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use super::Actor;
 use super::feed::Feed;
 use crate::agent::adapter::StartOptions;
-use crate::domain::{PromptNumber, WorkspaceRecord};
+use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceRecord};
 use crate::seal::Sealer;
 use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
@@ -132,6 +132,13 @@ impl Actor {
         }
     }
 
+    /// Tells the session's subscribers what became of the container.
+    pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
+        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let workspace = self.record.workspace.clone();
+        self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
+    }
+
     /// Tries again after `wait`, or as soon as the engine is seen again; never at once, as what is seen may be old.
     fn when_the_engine_is_back(&mut self, wait: Duration) {
         let mut engine = self.shared.workspaces.engine_state();
@@ -141,13 +148,6 @@ impl Actor {
             let _ = tokio::time::timeout(wait.saturating_sub(RETRY_MIN), back).await;
             Done::Input(Input::RetryWake)
         });
-    }
-
-    /// Tells the session's subscribers what became of the container.
-    pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
-        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
-        let workspace = self.record.workspace.clone();
-        self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
 
     fn after(&mut self, wait: Duration, input: Input) {
@@ -187,6 +187,7 @@ impl Actor {
                 return;
             }
         };
+        self.forget_left(client.clone(), request.id.clone());
         self.tasks.spawn(async move {
             let id = request.id.clone();
             let attached = match client.start(request).await {
@@ -270,9 +271,32 @@ impl Actor {
         let Some(client) = self.client.clone() else { return };
         let id = self.tether_id(&process);
         self.tasks.spawn(async move {
-            // What can't be forgotten now costs disk until the workspace goes.
+            // What can't be forgotten now costs disk until the next start of a process.
             if let Err(e) = client.forget(&id).await {
                 tracing::debug!(process = id, error = %e, "a journal is left");
+            }
+            Done::Nothing
+        });
+    }
+
+    /// Lets go of the journals of processes that ended with their container, when nobody was there to forget them:
+    /// earlier ones of this session, and those of closed sessions.
+    fn forget_left(&mut self, client: TetherClient, current: String) {
+        let (store, own) = (self.shared.store.clone(), self.id.clone());
+        self.tasks.spawn(async move {
+            let is_left = |id: &str| {
+                let Some(session) = id.rsplit_once("-r").and_then(|(session, _)| session.parse::<SessionId>().ok())
+                else {
+                    return false;
+                };
+                let over = || matches!(store.session(&session), Ok(None | Some(SessionRecord { closed: Some(_), .. })));
+                id != current && (session == own || over())
+            };
+            for process in client.list().await.unwrap_or_default() {
+                if !process.running && is_left(&process.id) {
+                    // What can't be forgotten now is found again at the next start.
+                    client.forget(&process.id).await.ok();
+                }
             }
             Done::Nothing
         });

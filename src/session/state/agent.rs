@@ -33,7 +33,7 @@ impl State {
                 self.permission_requested(id, tool_call, options, now, step);
             }
             Output::PermissionWithdrawn { id } => {
-                self.resolve_permission(&id, PermissionState::Withdrawn, "withdrawn", step);
+                self.resolve_permission(&id, None, "withdrawn", step);
             }
             Output::TurnEnded(end) => self.turn_ended(end, step),
             Output::Fatal { message } => self.fatal(message, step),
@@ -81,6 +81,7 @@ impl State {
             tool_call: tool_call.clone(),
             options: options.clone(),
             state: PermissionState::Pending,
+            option_id: None,
         };
         step.events.push((
             self.turn_number(),
@@ -103,23 +104,25 @@ impl State {
         if !self.pending.contains_key(id) {
             return;
         }
-        let state = PermissionState::Answered { option_id: option_id.to_owned() };
-        self.resolve_permission(id, state, by, step);
+        self.resolve_permission(id, Some(option_id.to_owned()), by, step);
         let own =
             self.p.process.as_ref().and_then(|process| id.strip_prefix(&format!("{}-", process.id))).unwrap_or(id);
         step.calls.push_back(Call::Answer { id: own.to_owned(), option_id: option_id.to_owned() });
     }
 
-    /// Brings a pending request to its end; `id` is the record's, or the agent's own.
-    pub(super) fn resolve_permission(&mut self, id: &str, state: PermissionState, by: &'static str, step: &mut Step) {
+    /// Brings a pending request to its end: answered with an option, or withdrawn; `id` is the record's, or the agent's.
+    pub(super) fn resolve_permission(
+        &mut self,
+        id: &str,
+        option_id: Option<String>,
+        by: &'static str,
+        step: &mut Step,
+    ) {
         let full = self.p.process.as_ref().map(|process| format!("{}-{id}", process.id));
         let found = self.pending.remove(id).or_else(|| full.and_then(|full| self.pending.remove(&full)));
         let Some(mut record) = found else { return };
-        let option_id = match &state {
-            PermissionState::Answered { option_id } => Some(option_id.clone()),
-            PermissionState::Pending | PermissionState::Withdrawn => None,
-        };
-        record.state = state;
+        record.state = if option_id.is_some() { PermissionState::Answered } else { PermissionState::Withdrawn };
+        record.option_id.clone_from(&option_id);
         step.events.push((record.prompt, EventData::PermissionResolved { id: record.id.clone(), option_id, by }));
         step.permissions.push(record);
     }

@@ -2,7 +2,7 @@
 
 use super::{ATTEMPTS_MAX, Call, Effect, Ending, Link, PromptChange, State, Step};
 use crate::agent::adapter::TurnEnd;
-use crate::domain::{EventData, PermissionState, PromptNumber, PromptState, TurnError, TurnOutcome, TurnProgress};
+use crate::domain::{EventData, PromptNumber, PromptState, TurnError, TurnOutcome, TurnProgress};
 
 impl State {
     /// Goes on as far as possible: gives the next prompt to a ready agent, or wakes what is needed for it.
@@ -146,7 +146,7 @@ impl State {
     pub(super) fn withdraw_permissions(&mut self, step: &mut Step) {
         let ids: Vec<String> = self.pending.keys().cloned().collect();
         for id in ids {
-            self.resolve_permission(&id, PermissionState::Withdrawn, "withdrawn", step);
+            self.resolve_permission(&id, None, "withdrawn", step);
         }
     }
 }

@@ -30,8 +30,6 @@ use crate::tether::{
 /// Before the first attempt to connect again; doubled up to `LAST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that lasted so long was a good one.
-const GOOD: Duration = Duration::from_secs(5);
 /// Between pings.
 const PING: Duration = Duration::from_secs(15);
 /// A connection that was silent for so long is dead, whatever the network says.
@@ -61,6 +59,8 @@ pub(super) struct Actor {
     inputs: Inputs,
     attachments: Attachments,
     heard: Instant,
+    /// The connection was of use.
+    progress: bool,
 }
 
 impl Actor {
@@ -75,7 +75,7 @@ impl Actor {
         let attachments = Attachments::new(tracker, stop.clone());
         let (requests, inputs) = (Requests::default(), Inputs::default());
         let (ready, heard) = (Some(ready), Instant::now());
-        Self { connector, commands, shared, stop, ready, requests, inputs, attachments, heard }
+        Self { connector, commands, shared, stop, ready, requests, inputs, attachments, heard, progress: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -101,7 +101,6 @@ impl Actor {
             let open = async move { Link::open(connector.connect().await?).await };
             match self.obeying(open).await {
                 Ok(Ok((mut link, welcome))) => {
-                    let began = Instant::now();
                     self.resume(&welcome);
                     let over = self.converse(&mut link).await;
                     self.disconnected();
@@ -109,7 +108,7 @@ impl Actor {
                         Over::Final(reason) => return reason,
                         Over::Link(e) => tracing::debug!("the connection to tether ended: {e}"),
                     }
-                    if began.elapsed() >= GOOD {
+                    if std::mem::take(&mut self.progress) {
                         pause = FIRST_PAUSE;
                     }
                 }
@@ -266,8 +265,9 @@ impl Actor {
             }
             kind::ERROR => return self.hear_error(frame.json()?),
             // A pong, or what a newer tether has to say: that it came is enough.
-            _ => {}
+            _ => return Ok(()),
         }
+        self.progress = true;
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl fmt::Debug for TetherClient {
 }
 
 impl TetherClient {
-    /// Connects, and returns when tether has said hello. The task that keeps the connection is spawned on `tracker`, and
+    /// Connects, and returns when tether has said hello, however many attempts that takes: bound it. The task that keeps the connection is spawned on `tracker`, and
     /// ends with `stop`, with the last handle, or when the connector says `Gone`.
     ///
     /// # Errors

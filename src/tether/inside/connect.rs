@@ -18,7 +18,7 @@ pub(super) fn run(args: &[String]) -> Result<(), String> {
         return Err(format!("connect does not know `{flag}`; it takes `--socket PATH`"));
     }
     let socket = wait_for(path)?;
-    carry(socket).map_err(|e| format!("the connection to tether broke: {e}"))
+    carry(&socket).map_err(|e| format!("the connection to tether broke: {e}"))
 }
 
 fn wait_for(path: &str) -> Result<UnixStream, String> {
@@ -38,7 +38,7 @@ fn wait_for(path: &str) -> Result<UnixStream, String> {
 }
 
 /// Ends when either side ends: a connection of which half is gone is of no use.
-fn carry(socket: UnixStream) -> io::Result<()> {
+fn carry(socket: &UnixStream) -> io::Result<()> {
     // Files of their own: std's stdout would hold back what does not end with a line feed.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -47,7 +47,7 @@ fn carry(socket: UnixStream) -> io::Result<()> {
         let _ = copy(&input, &to_tether);
         let _ = to_tether.shutdown(Shutdown::Both);
     });
-    match copy(&socket, &output) {
+    match copy(socket, &output) {
         Err(e) if !matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Err(e),
         _ => Ok(()),
     }

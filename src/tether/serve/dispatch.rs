@@ -100,7 +100,7 @@ impl Server {
             }
             kind::ATTACH => self.attach(&frame.json()?),
             kind::INPUT => self.input(&Input::decode(frame)?),
-            kind::ACK => self.ack(&frame.json()?),
+            kind::ACK => self.ack(&frame.json()?, now),
             kind::CREDIT => {
                 let credit: Credit = frame.json()?;
                 if let Some(attach) = self.find(&credit.process).and_then(|process| process.attach.as_mut()) {
@@ -252,12 +252,15 @@ impl Server {
         }
     }
 
-    fn ack(&mut self, ack: &Ack) {
+    fn ack(&mut self, ack: &Ack, now: Instant) {
         let Some(process) = self.find(&ack.process) else { return };
         for (log, offset) in process.journal.streams.iter_mut().zip([ack.stdout, ack.stderr]) {
             if let Err(e) = log.ack(offset) {
                 eprintln!("wharf-tether: the journal of {} can't be shortened: {e}", ack.process);
             }
+        }
+        if let Some(run) = &mut process.run {
+            run.sources.iter_mut().for_each(|source| source.hurry(now));
         }
     }
 

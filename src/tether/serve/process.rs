@@ -67,6 +67,8 @@ pub(super) struct Run {
     pub(super) endings: Vec<Ending>,
     /// The keeper went without its last word: what it kept is now tether's.
     orphaned: bool,
+    /// tether is being stopped, and takes it along.
+    pub(super) going_down: bool,
     /// Nothing of the tree is left since then.
     empty_since: Option<Instant>,
     /// The requests that wait for the start.
@@ -100,6 +102,7 @@ impl Run {
             mark: None,
             endings: Vec::new(),
             orphaned: false,
+            going_down: false,
             empty_since: None,
             starting: vec![req],
         }
@@ -169,7 +172,7 @@ impl Run {
             }
             Report::Failed { why } => Some(Outcome::StartFailed { reqs: std::mem::take(&mut self.starting), why }),
             Report::Exited { code, signal } => {
-                self.exit = Some(Exit { code, signal, lost: false });
+                self.exit = Some(Exit { code, signal, lost: self.going_down });
                 self.end(Scope::Tree, None, LEFTOVER_GRACE, now);
                 None
             }
@@ -243,7 +246,8 @@ impl Run {
     pub(super) fn next(&self) -> Option<Instant> {
         let endings = self.endings.iter().map(|ending| ending.next);
         let retries = self.sources.iter().filter_map(Source::retry_at);
-        let drained = self.empty_since.filter(|_| self.stdin.terminal().is_some()).map(|since| since + TERMINAL_DRAIN);
+        let late = self.stdin.terminal().is_some() && self.sources[0].is_open();
+        let drained = self.empty_since.filter(|_| late).map(|since| since + TERMINAL_DRAIN);
         endings.chain(retries).chain(drained).min()
     }
 

@@ -191,6 +191,7 @@ impl Server {
             if numbers[..n].iter().any(|&number| number == 2 || number == 15) {
                 self.stopping = true;
                 for run in self.processes.iter_mut().filter_map(|process| process.run.as_mut()) {
+                    run.going_down = true;
                     run.end(Scope::Tree, None, SHUTDOWN_GRACE, now);
                 }
             }
@@ -201,7 +202,15 @@ impl Server {
 
     /// Only root in here, or a process from outside this pid namespace, which is the host's: never an agent.
     fn accept(&mut self, listener: usize, now: Instant) {
-        let Ok((stream, _)) = self.listeners[listener].accept() else { return };
+        let stream = match self.listeners[listener].accept() {
+            Ok((stream, _)) => stream,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(e) => {
+                eprintln!("wharf-tether: can't accept a connection: {e}");
+                // Out of descriptors, most likely; it is still there to be accepted, and must not keep us spinning.
+                return std::thread::sleep(Duration::from_millis(20));
+            }
+        };
         match (self.system.peer)(stream.as_fd()) {
             Ok(peer) if peer.uid == 0 || peer.pid == 0 => {
                 if stream.set_nonblocking(true).is_ok() {

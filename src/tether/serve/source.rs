@@ -32,6 +32,17 @@ impl Source {
         if self.held.is_some() || log.unacked() >= limit { None } else { self.fd.as_ref() }
     }
 
+    /// The volume may have room again.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Some((.., at)) = &mut self.held {
+            *at = now;
+        }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.fd.is_some()
+    }
+
     /// All was read and is in the journal.
     pub(super) const fn is_done(&self) -> bool {
         self.fd.is_none() && self.held.is_none()
