@@ -1,5 +1,9 @@
 //! The first page of help: commands in groups, and the exit codes.
 
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
+
+use super::Cli;
+
 pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}{after-help}\n\nOptions:\n{options}";
 
 pub(super) const COMMANDS: &str = "\
@@ -32,15 +36,32 @@ Exit codes:
   5 no daemon answers   6 not found   7 access refused   8 refused as things are (busy, closed, taken)
   9 the daemon can't serve now   130 left running at Ctrl-C";
 
+/// The command line as it is read: help is one compact page for each command, with what is told beyond the first line
+/// below the options.
+pub(super) fn command() -> Command {
+    let help = Arg::new("help").short('h').long("help").global(true).action(ArgAction::HelpShort).help("Print help");
+    let cli = Cli::command().disable_help_flag(true).arg(help);
+    compact(cli)
+}
+
+fn compact(mut command: Command) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            let more = sub.get_long_about().map(ToString::to_string);
+            let more = more.as_deref().and_then(|text| text.strip_prefix(&about)).unwrap_or_default().trim().to_owned();
+            compact(if more.is_empty() { sub } else { sub.long_about(None).after_help(more) })
+        });
+    }
+    command
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
-    use super::super::Cli;
-
     #[test]
     fn every_command_is_on_the_page_and_the_page_fits_a_screen() {
-        let mut cli = Cli::command();
+        let mut cli = super::command();
         cli.clone().debug_assert();
         let page = cli.render_help().to_string();
         for command in cli.get_subcommands() {

@@ -28,7 +28,7 @@ mod workspaces;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
 use client::Client;
 use failure::Failure;
@@ -52,10 +52,10 @@ struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 struct Common {
     /// The daemon: unix:///PATH or http://127.0.0.1:PORT [default: the user's socket, else the system's]
-    #[arg(long, global = true, env = "WHARF_HOST", hide_env_values = true, value_name = "URL")]
+    #[arg(long, global = true, env = "WHARF_HOST", hide_env_values = true, value_name = "URL", display_order = 900)]
     host: Option<String>,
     /// Print JSON: one document, or for a stream one line for each event
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     json: bool,
 }
 
@@ -81,7 +81,15 @@ enum Command {
 /// Runs the command that was asked for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        // With WHARF_HOST set, clap takes an empty line for one that lacks its command.
+        Err(e) if e.kind() == clap::error::ErrorKind::MissingSubcommand => {
+            eprint!("{}", help::command().render_help());
+            return ExitCode::from(failure::code::USAGE);
+        }
+        Err(e) => e.exit(),
+    };
     let ui = Ui::new(cli.common.json);
     let outcome = match cli.command {
         Command::Daemon(command) => command.run(),

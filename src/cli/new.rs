@@ -19,7 +19,7 @@ use crate::session::SessionView;
 #[derive(Args, Debug)]
 pub(super) struct New {
     /// The agent; `wharf agents` lists them
-    #[arg(long, short, default_value = "demo", env = "WHARF_AGENT")]
+    #[arg(long, short, default_value = "demo", env = "WHARF_AGENT", hide_env_values = true)]
     agent: String,
     /// An existing workspace, by id or name [default: one of its own]
     #[arg(long, short, value_name = "ID", conflicts_with = "image")]

@@ -77,15 +77,13 @@ pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui) -> Outcome {
             step = turn.next() => step?,
             _ = tokio::signal::ctrl_c() => {
                 if interrupted {
-                    renderer.end()?;
-                    ui.note(&format!("· {} is left running", turn.accepted.turn));
-                    return Ok(ExitCode::from(code::DETACHED));
+                    return left(&turn, &mut renderer, ui);
                 }
                 interrupted = true;
                 ui.note("\n· cancelling; Ctrl-C again leaves it running");
                 let cancelled = tokio::select! {
                     cancelled = turn.cancel() => cancelled,
-                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(code::DETACHED)),
+                    _ = tokio::signal::ctrl_c() => return left(&turn, &mut renderer, ui),
                 };
                 if let Err(failure) = cancelled {
                     ui.warn(failure.message());
@@ -104,6 +102,13 @@ pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui) -> Outcome {
             }
         }
     }
+}
+
+/// The user wants out, and the turn goes on.
+fn left(turn: &Turn<'_>, renderer: &mut Renderer<'_>, ui: &Ui) -> Outcome {
+    renderer.end()?;
+    ui.note(&format!("· {} is left running", turn.accepted.turn));
+    Ok(ExitCode::from(code::DETACHED))
 }
 
 fn outcome(ended: &TurnEnded) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::Daemon;
+use super::support::{Client, Daemon};
 use super::world::World;
 
 fn text<'a>(json: &'a Value, field: &str) -> &'a str {
@@ -85,13 +85,15 @@ async fn a_known_key_gives_its_session_with_the_model_that_was_asked_for() {
     assert_eq!(client.get(&location).await.expect(200)["id"], first["id"]);
     client.turn(id, "echo one").await;
     let before = client.session(id).await;
-    // This agent has no models to choose from, and says so while it runs.
+    // This agent knows its models, and says so while it runs.
     assert_eq!(make(Some("small")).await.problem(422), "unsupported");
     let other = json!({ "agent": "claude", "key": "it:model" });
     assert_eq!(client.post("/v1/sessions", other).await.problem(422), "invalid_field", "another agent's session's key");
     assert_eq!(client.session(id).await, before);
+    assert_eq!(make(Some("demo-2")).await.expect(200)["model"], "demo-2");
+    let mut events = client.events(id, before["last_seq"].as_u64().expect("a number")).await;
+    events.until(|e| model(&e.json).as_deref() == Some("demo-2")).await;
     // With a prompt, the known session runs it.
-    let mut events = client.events(id, 0).await;
     let prompted = json!({ "agent": "demo", "key": "it:model", "prompt": "echo again" });
     client.post("/v1/sessions", prompted).await.expect(200);
     assert_eq!(events.turn(2).await.0, "again");
@@ -103,6 +105,34 @@ async fn a_known_key_gives_its_session_with_the_model_that_was_asked_for() {
     let restored = client.post(&format!("/v1/sessions/{id}/restore"), json!({})).await;
     assert!(restored.json["detail"].as_str().expect("text").contains("model"), "{restored:?}");
     assert_eq!(restored.problem(409), "session_failed");
+}
+
+/// The model that an event tells.
+fn model(event: &Value) -> Option<String> {
+    let options = event["data"]["configOptions"].as_array()?;
+    options.iter().find(|option| option["id"] == "model")?["currentValue"].as_str().map(str::to_owned)
+}
+
+/// The model that the agent told last.
+async fn model_told(client: &Client, id: &str) -> String {
+    let page = client.get(&format!("/v1/sessions/{id}/events?limit=1000&type=update")).await.expect(200);
+    let told = page["items"].as_array().expect("a list").iter().rev().find_map(model);
+    told.unwrap_or_else(|| panic!("no model in {page:#}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_asked_for_while_the_agent_starts_is_its_model() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let body = |model: &str| json!({ "agent": "demo", "key": "it:early", "model": model });
+    let first = client.post("/v1/sessions", body("demo-2")).await.expect(201);
+    let id = text(&first, "id");
+    // Once its start is on its way and before it is ready, as far as that can be hit.
+    let mut events = client.events(id, 0).await;
+    events.until_kind("agent.started").await;
+    assert_eq!(client.post("/v1/sessions", body("demo-3")).await.expect(200)["model"], "demo-3");
+    client.turn(id, "echo x").await;
+    assert_eq!(model_told(&client, id).await, "demo-3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,8 @@ async fn it_ends_promptly_with_streams_open_and_the_agent_works_on() {
     let client = daemon.client();
     let id = client.demo("it:stop").await;
     client.turn(&id, "echo warm").await;
-    let mut events = client.events(&id, 0).await;
+    let warm = client.session(&id).await["last_seq"].as_u64().expect("a number");
+    let mut events = client.events(&id, warm).await;
     let n = client.prompt(&id, "slow 30").await;
     let mut text = String::new();
     while text.matches("chunk").count() < 3 {

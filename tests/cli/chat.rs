@@ -136,7 +136,9 @@ async fn a_conversation_with_questions_commands_and_an_interruption() {
     chat.line("/nonsense");
     chat.wait("there is no /nonsense");
     chat.line("/model gigantic");
-    chat.wait("error: ");
+    chat.wait("this agent has no model");
+    chat.line("/model demo-2");
+    chat.wait("model demo-2");
     chat.line("/help");
     chat.wait("/quit");
     chat.line("fail");

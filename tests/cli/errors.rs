@@ -94,7 +94,7 @@ async fn help_fits_a_screen() {
     for name in named.iter().chain(["daemon", "restore", "agents"].iter()) {
         assert!(commands.contains(name), "{name} is missing in {commands:?}");
         let page = wharf.run(&[name, "--help"]).await.expect(0);
-        assert!(page.contains("Usage: wharf") && page.lines().count() <= 50, "{name}:\n{page}");
+        assert!(page.contains("Usage: wharf") && page.lines().count() <= 40, "{name}:\n{page}");
     }
     let bare = wharf.run(&[]).await;
     assert!(bare.err.contains("Talk with an agent"), "{bare:?}");

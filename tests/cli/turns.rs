@@ -22,6 +22,7 @@ async fn an_answer_outlives_the_daemon() {
     let mut text = Running::start(wharf.command(&["send", "cli:outlive", "slow 20"]));
     text.until("chunk 3 ").await;
     let mut json = Running::start(wharf.command(&["send", "--json", "cli:outlive", "slow", "5"]));
+    json.until("prompt.queued").await;
     daemon.kill();
     daemon.start_again().await;
     assert_eq!(text.end().await.expect(0), chunks(20) + "\n");
@@ -131,6 +132,6 @@ async fn a_second_ctrl_c_leaves_the_turn_running() {
     send.warned("cancelling").await;
     send.interrupt();
     let said = send.end().await;
-    assert!(said.err.contains("left"), "{said:?}");
+    assert!(said.err.contains("turn_1 is left running"), "{said:?}");
     said.expect(130);
 }
