@@ -267,6 +267,7 @@ async fn the_description_is_whole() {
         GET /v1/workspaces/{id}, DELETE /v1/workspaces/{id}, POST /v1/workspaces/{id}/start, \
         POST /v1/workspaces/{id}/stop, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
+        POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \
         POST /v1/sessions/{id}/cancel, GET /v1/sessions/{id}/permissions, \
         POST /v1/sessions/{id}/permissions/{pid}, GET /v1/sessions/{id}/events";
