@@ -66,8 +66,12 @@ fn access() -> Access {
     Access { auth: Auth::new(|| vec![Auth::hash(TOKEN)]), allowed_hosts: vec![], allowed_origins: vec![] }
 }
 
+/// One for each test, which has a thread of its own: a store takes its time to be made.
 fn app() -> Router {
-    router(state(vec![]), access())
+    thread_local! {
+        static APP: Router = router(state(vec![]), access());
+    }
+    APP.with(Clone::clone)
 }
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
