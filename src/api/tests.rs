@@ -66,8 +66,12 @@ fn access() -> Access {
     Access { auth: Auth::new(|| vec![Auth::hash(TOKEN)]), allowed_hosts: vec![], allowed_origins: vec![] }
 }
 
+/// One for each test, which has a thread of its own: a store takes its time to be made.
 fn app() -> Router {
-    router(state(vec![]), access())
+    thread_local! {
+        static APP: Router = router(state(vec![]), access());
+    }
+    APP.with(Clone::clone)
 }
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
@@ -267,6 +271,7 @@ async fn the_description_is_whole() {
         GET /v1/workspaces/{id}, DELETE /v1/workspaces/{id}, POST /v1/workspaces/{id}/start, \
         POST /v1/workspaces/{id}/stop, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
+        POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \
         POST /v1/sessions/{id}/cancel, GET /v1/sessions/{id}/permissions, \
         POST /v1/sessions/{id}/permissions/{pid}, GET /v1/sessions/{id}/events";

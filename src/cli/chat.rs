@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::client::{Client, Query};
 use super::failure::{Failure, code};
+use super::interrupt::Interrupts;
 use super::render::Renderer;
 use super::turn::{Prompt, Step, Turn};
 use super::ui::{Ui, name};
-use super::{Outcome, approve};
+use super::{Outcome, approve, send};
 use crate::domain::WhenBusy;
 use crate::session::{Cancelled, SessionView};
 
@@ -126,23 +127,20 @@ impl Talk<'_> {
     async fn turn(&mut self, text: &str) -> Result<bool, Failure> {
         let prompt = Prompt { text: text.to_owned(), when_busy: WhenBusy::Queue, key: None };
         let (client, ui, id) = (self.client, self.ui, self.id.clone());
-        let mut turn = Turn::post(client, ui, &id, prompt).await?;
+        let mut interrupts = Interrupts::listen()?;
+        let Some(mut turn) = send::post(client, ui, &id, prompt, &mut interrupts).await? else { return Ok(true) };
         let mut renderer = Renderer::new(ui);
         let mut interrupted = false;
         loop {
             let step = tokio::select! {
                 step = turn.next() => step?,
-                _ = tokio::signal::ctrl_c() => {
-                    if interrupted {
+                () = interrupts.next() => {
+                    if interrupted || !cancel(&turn, &mut interrupts, ui).await {
                         renderer.end()?;
                         ui.note("· the turn is left running");
                         return Ok(false);
                     }
                     interrupted = true;
-                    ui.note("\n· cancelling; Ctrl-C again leaves it running");
-                    if let Err(failure) = turn.cancel().await {
-                        let _ = failure.report(ui);
-                    }
                     continue;
                 }
             };
@@ -218,6 +216,19 @@ impl Talk<'_> {
         }
         Ok(())
     }
+}
+
+/// Ends a turn; `false`: the user did not want to wait for its end.
+async fn cancel(turn: &Turn<'_>, interrupts: &mut Interrupts, ui: &Ui) -> bool {
+    ui.note("\n· cancelling; Ctrl-C again leaves it running");
+    let cancelled = tokio::select! {
+        cancelled = turn.cancel() => cancelled,
+        () = interrupts.next() => return false,
+    };
+    if let Err(failure) = cancelled {
+        let _ = failure.report(ui);
+    }
+    true
 }
 
 fn status(session: &SessionView) -> String {

@@ -12,6 +12,7 @@ mod event;
 mod failure;
 mod follow;
 mod help;
+mod interrupt;
 mod logs;
 mod ls;
 mod new;

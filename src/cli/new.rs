@@ -7,7 +7,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::turn::{Prompt, Turn};
+use super::failure::code;
+use super::interrupt::Interrupts;
+use super::turn::Prompt;
 use super::ui::Ui;
 use super::{Outcome, parse, send};
 use crate::domain::WhenBusy;
@@ -87,7 +89,11 @@ impl New {
             return Ok(ExitCode::SUCCESS);
         };
         let prompt = Prompt { text, when_busy: WhenBusy::Queue, key: None };
-        send::show(Turn::post(client, ui, session.id.as_str(), prompt).await?, ui).await
+        let mut interrupts = Interrupts::listen()?;
+        match send::post(client, ui, session.id.as_str(), prompt, &mut interrupts).await? {
+            Some(turn) => send::show(turn, ui, interrupts).await,
+            None => Ok(ExitCode::from(code::DETACHED)),
+        }
     }
 
     fn body(self) -> Value {

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::client::Client;
 use super::event::TurnEnded;
-use super::failure::{code, turn_code};
+use super::failure::{Failure, code, turn_code};
+use super::interrupt::Interrupts;
 use super::render::Renderer;
 use super::turn::{Prompt, Step, Turn};
 use super::ui::Ui;
@@ -53,7 +54,10 @@ impl Send {
             Busy::Interrupt => WhenBusy::Interrupt,
         };
         let prompt = Prompt { text: parse::prompt(&self.text)?, when_busy, key: self.idempotency_key };
-        let turn = Turn::post(client, ui, &self.session, prompt).await?;
+        let mut interrupts = Interrupts::listen()?;
+        let Some(turn) = post(client, ui, &self.session, prompt, &mut interrupts).await? else {
+            return Ok(ExitCode::from(code::DETACHED));
+        };
         if self.no_wait {
             match ui.json {
                 true => ui.document(&turn.accepted)?,
@@ -64,18 +68,35 @@ impl Send {
         if turn.accepted.position > 0 {
             ui.note(&format!("· {} before it", turn.accepted.position));
         }
-        show(turn, ui).await
+        show(turn, ui, interrupts).await
+    }
+}
+
+/// Posts a prompt; `None`: the user did not want to wait for its being accepted.
+pub(super) async fn post<'a>(
+    client: &'a Client,
+    ui: &'a Ui,
+    session: &str,
+    prompt: Prompt,
+    interrupts: &mut Interrupts,
+) -> Result<Option<Turn<'a>>, Failure> {
+    tokio::select! {
+        turn = Turn::post(client, ui, session, prompt) => turn.map(Some),
+        () = interrupts.next() => {
+            ui.note("\n· the prompt may have been accepted: `wharf logs` tells");
+            Ok(None)
+        }
     }
 }
 
 /// Prints a turn to its end.
-pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui) -> Outcome {
+pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui, mut interrupts: Interrupts) -> Outcome {
     let mut renderer = Renderer::new(ui);
     let mut interrupted = false;
     loop {
         let step = tokio::select! {
             step = turn.next() => step?,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 if interrupted {
                     return left(&turn, &mut renderer, ui);
                 }
@@ -83,7 +104,7 @@ pub(super) async fn show(mut turn: Turn<'_>, ui: &Ui) -> Outcome {
                 ui.note("\n· cancelling; Ctrl-C again leaves it running");
                 let cancelled = tokio::select! {
                     cancelled = turn.cancel() => cancelled,
-                    _ = tokio::signal::ctrl_c() => return left(&turn, &mut renderer, ui),
+                    () = interrupts.next() => return left(&turn, &mut renderer, ui),
                 };
                 if let Err(failure) = cancelled {
                     ui.warn(failure.message());

@@ -200,8 +200,28 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Waits for workspaces that are being started: the engine would finish a container that it was asked for after
+    /// everything was cleaned up.
+    fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let host = format!("unix://{}", self.socket().display());
+        let starting = || {
+            let args = ["--host", &host, "ls", "--status", "starting", "--quiet"];
+            let output = Command::new(env!("CARGO_BIN_EXE_wharf")).args(args).output();
+            output.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+        };
+        while starting() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.child.is_some() && !std::thread::panicking() {
+            self.settle();
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
