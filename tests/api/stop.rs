@@ -13,14 +13,7 @@ async fn it_ends_promptly_with_streams_open_and_the_agent_works_on() {
     let client = daemon.client();
     let id = client.demo("it:stop").await;
     client.turn(&id, "echo warm").await;
-    let warm = client.session(&id).await["last_seq"].as_u64().expect("a number");
-    let mut events = client.events(&id, warm).await;
-    let n = client.prompt(&id, "slow 30").await;
-    let mut text = String::new();
-    while text.matches("chunk").count() < 3 {
-        text.push_str(events.next().await.expect("the stream goes on").chunk().unwrap_or_default());
-    }
-    // More that hold on: one that reads nothing of a large answer, one that waits for a turn, one that is silent.
+    // Those that hold on: one that reads nothing of a large answer, one that is silent, one that waits for a turn.
     let large = client.demo("it:large").await;
     client.turn(&large, "big 3000000").await;
     let mut stuck = tokio::net::UnixStream::connect(daemon.socket()).await.expect("a connection");
@@ -28,6 +21,13 @@ async fn it_ends_promptly_with_streams_open_and_the_agent_works_on() {
     stuck.write_all(ask.as_bytes()).await.expect("asked");
     assert_eq!(stuck.read_u8().await.expect("it answers"), b'H');
     let _silent = tokio::net::UnixStream::connect(daemon.socket()).await.expect("a connection");
+    let warm = client.session(&id).await["last_seq"].as_u64().expect("a number");
+    let mut events = client.events(&id, warm).await;
+    let n = client.prompt(&id, "slow 30").await;
+    let mut text = String::new();
+    while text.matches("chunk").count() < 3 {
+        text.push_str(events.next().await.expect("the stream goes on").chunk().unwrap_or_default());
+    }
     let waiting = tokio::spawn({
         let (client, path) = (client.clone(), format!("/v1/sessions/{id}/prompts?wait=60s"));
         async move { client.post(&path, json!({ "content": "echo after" })).await }
