@@ -204,7 +204,7 @@ async fn a_value_that_sled_would_never_sync_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let id = SessionId::new("demo");
-    let big = SessionRecord { sealed_env: Some(vec![255; 5000]), ..session(&id) };
+    let big = SessionRecord { sealed_env: Some(vec![255; 13_000]), ..session(&id) };
     let error = store
         .commit(batch(|b| {
             b.put_session(session(&SessionId::new("demo"))).put_session(big);
