@@ -142,6 +142,11 @@ impl Connection {
         self.writer.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
     }
 
+    /// Sends the mark that ends a stream of chat completions.
+    pub(super) fn done(&mut self) -> io::Result<()> {
+        self.writer.write_all(b"e\r\ndata: [DONE]\n\n\r\n")
+    }
+
     /// Ends the stream.
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.writer.write_all(b"0\r\n\r\n")
