@@ -10,7 +10,7 @@ pub struct Agent {
     pub models: [&'static str; 2],
     /// The same, as the model server has them.
     pub wire: [&'static str; 2],
-    /// What the command line of its process holds, as `pgrep -f` has it.
+    /// What the command line of its process holds, an expression of `grep -E`.
     pub process: &'static str,
     /// Whether it asks a model, and runs MCP servers. The demo agent answers by itself.
     pub real: bool,

@@ -122,9 +122,14 @@ impl Session {
         found
     }
 
-    /// The processes in its container whose command line fits, as `pgrep -f` has it.
+    /// The processes in its container whose command line fits an expression of `grep -E`. Its first word has to be in it:
+    /// what looks for them is a process, too.
     pub async fn processes(&self, pattern: &str) -> Vec<String> {
-        let found = docker(&["exec", &self.container().await, "pgrep", "-f", pattern]).unwrap_or_default();
+        // Not every image has a pgrep.
+        let look = r#"for p in /proc/[0-9]*; do
+            tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -qE "$0" && echo "${p#/proc/}"
+        done; true"#;
+        let found = docker_ok(&["exec", &self.container().await, "/bin/sh", "-c", look, pattern]);
         found.lines().map(str::to_owned).collect()
     }
 

@@ -51,7 +51,7 @@ for line in sys.stdin:
 ";
 
 fn mcp() -> Value {
-    json!([{"name": "probe", "command": "python3", "args": ["-c", MCP, "mcp-of-the-session"], "env": []}])
+    json!([{"name": "probe", "command": "python3", "args": ["-c", MCP], "env": []}])
 }
 
 pub async fn cancel_inside_a_tool(agent: &'static Agent) {
@@ -62,7 +62,7 @@ pub async fn cancel_inside_a_tool(agent: &'static Agent) {
     }
     let mut session = Session::new(&stage, agent, made).await;
     // The demo agent runs no MCP servers: what an earlier turn left running stands in for one.
-    let survivor = if agent.real { "mcp-of-the-session" } else { "^sleep 602" };
+    let survivor = if agent.real { "^python3 -c" } else { "^sleep 602" };
     session.answer(if agent.real { "say ready" } else { "run setsid sleep 602 >/dev/null 2>&1 &" }).await;
     session.until_processes(survivor, 1).await;
     let lives = session.processes(survivor).await;
