@@ -18,6 +18,8 @@ pub struct Agent {
     pub api: &'static str,
     /// How many bytes of a large output it shows at least; each has a limit of its own.
     pub shows: usize,
+    /// Whether it tells the status of a model API's error beside the text; ACP has no place for it.
+    pub tells_status: bool,
     /// What it says itself when the model API answers 500, where it does not pass on what the API said.
     pub own_words_for_500: Option<&'static str>,
 }
@@ -31,6 +33,7 @@ pub static CLAUDE: Agent = Agent {
     real: true,
     api: "anthropic",
     shows: 1000,
+    tells_status: true,
     own_words_for_500: None,
 };
 
@@ -43,6 +46,7 @@ pub static DEMO: Agent = Agent {
     real: false,
     api: "",
     shows: 2_000_000,
+    tells_status: true,
     own_words_for_500: None,
 };
 
@@ -55,6 +59,7 @@ pub static OPENCODE: Agent = Agent {
     real: true,
     api: "chat",
     shows: 1000,
+    tells_status: false,
     own_words_for_500: None,
 };
 
@@ -63,6 +68,11 @@ pub const CONFIG: &str = r#"
 [agents.opencode]
 argv = ["opencode", "acp"]
 "#;
+
+/// The daemon's environment, of which agents get what is theirs.
+pub fn environment(url: &str) -> [(&'static str, String); 2] {
+    [("OPENAI_API_KEY", "x".to_owned()), ("OPENAI_BASE_URL", format!("{url}/v1"))]
+}
 
 impl Agent {
     /// The environment of its sessions: how it gets to the model server.

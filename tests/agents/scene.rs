@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::agents::{Agent, CONFIG};
+use crate::agents::{Agent, CONFIG, environment};
 use crate::support::{Client, Daemon, Events, Model, PATIENCE, docker, docker_ok};
 
 /// A daemon and the model server of its agents. The daemon's containers go before their network: fields are dropped in
@@ -25,7 +25,9 @@ impl Stage {
     /// A new one.
     pub async fn own() -> Self {
         let model = Model::start(Duration::from_millis(100));
-        Self { daemon: Daemon::start_with(&[], Some(CONFIG)).await, model }
+        let env = environment(&model.url());
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        Self { daemon: Daemon::start_with(&env, Some(CONFIG)).await, model }
     }
 
     /// The shared one.
