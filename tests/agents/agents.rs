@@ -37,6 +37,19 @@ pub static CLAUDE: Agent = Agent {
     own_words_for_500: None,
 };
 
+/// Codex, by its app-server.
+pub static CODEX: Agent = Agent {
+    name: "codex",
+    models: ["gpt-5.5", "gpt-5.4"],
+    wire: ["gpt-5.5", "gpt-5.4"],
+    process: "^codex app-server",
+    real: true,
+    api: "responses",
+    shows: 1000,
+    tells_status: true,
+    own_words_for_500: Some("high demand"),
+};
+
 /// The demo agent.
 pub static DEMO: Agent = Agent {
     name: "demo",

@@ -131,7 +131,8 @@ pub async fn a_large_prompt(agent: &'static Agent) {
     let stage = Stage::shared().await;
     let mut session = Session::free(&stage, agent).await;
     // A megabyte of words: nothing in it can be told from the next by a length alone.
-    let words: String = (0..110_000).map(|n| format!(" {n:08}x")).collect();
+    // And no more than that: Codex takes 1,048,576 characters.
+    let words: String = (0..100_000).map(|n| format!(" {n:08}x")).collect();
     let text = format!("length{words}");
     assert!(text.len() > 1_000_000);
     assert_eq!(session.answer(&text).await, format!("length={}", text.len()), "it came whole");

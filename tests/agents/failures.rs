@@ -6,18 +6,20 @@ use crate::agents::Agent;
 use crate::scene::{Session, Stage};
 
 pub async fn the_api_answers_400(agent: &'static Agent) {
-    answers(agent, 400, "the prompt was not to its taste").await;
+    let asked = "the prompt was not to its taste";
+    answers(agent, 400, asked, asked).await;
 }
 
 pub async fn the_api_answers_500(agent: &'static Agent) {
-    answers(agent, 500, agent.own_words_for_500.unwrap_or("something broke in there")).await;
+    let asked = "something broke in there";
+    answers(agent, 500, asked, agent.own_words_for_500.unwrap_or(asked)).await;
 }
 
-/// `message`: what is asked for, or what the agent makes of it.
-async fn answers(agent: &'static Agent, status: u16, message: &str) {
+/// `asked`: what the API says; `message`: what is to be told of it.
+async fn answers(agent: &'static Agent, status: u16, asked: &str, message: &str) {
     let stage = Stage::shared().await;
     let mut session = Session::free(&stage, agent).await;
-    let (text, end) = session.turn(&format!("error {status} {message}")).await;
+    let (text, end) = session.turn(&format!("error {status} {asked}")).await;
     assert_eq!(
         (&end["status"], &end["error"]["status"], &end["stop_reason"]),
         (&json!("failed"), &if agent.tells_status { json!(status) } else { json!(null) }, &json!(null)),

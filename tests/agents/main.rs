@@ -40,6 +40,7 @@ macro_rules! table {
 
 table! {
     claude CLAUDE
+    codex CODEX
     demo DEMO
     opencode OPENCODE
 }

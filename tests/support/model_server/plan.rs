@@ -78,20 +78,20 @@ pub(super) fn plan(ask: &Ask, delay: Duration) -> Vec<Step> {
 /// A call of the shell; `asking`: in such a way that the agent has to ask for a permission, where a tool has one.
 fn shell(ask: &Ask, command: &str, asking: bool) -> Step {
     let Some((name, form)) = offered(ask, &SHELLS) else { return none_of(&SHELLS) };
-    let mut input = match (name, form) {
-        // Codex's newest models write programs, which call the tools.
-        (_, Form::Text) => json!(format!(
-            "const r = await tools.exec_command({{cmd: {}}}); text(r.output ?? JSON.stringify(r));",
-            json!(command)
-        )),
-        ("exec_command", _) => json!({"cmd": command}),
-        ("shell_command", _) => json!({"command": command}),
-        ("shell" | "local_shell", _) => json!({"command": ["bash", "-lc", command]}),
+    let mut input = match name {
+        "exec_command" | "exec" => json!({"cmd": command}),
+        "shell_command" => json!({"command": command}),
+        "shell" | "local_shell" => json!({"command": ["bash", "-lc", command]}),
         _ => json!({"command": command, "description": "Run what was asked"}),
     };
-    if asking && matches!(name, "exec_command" | "shell_command" | "shell") {
+    if asking && matches!(name, "exec_command" | "exec" | "shell_command" | "shell") {
         input["sandbox_permissions"] = "require_escalated".into();
         input["justification"] = "Allow this command?".into();
+    }
+    if form == Form::Text {
+        // Codex's newest models write programs, which call the tools.
+        let program = format!("const r = await tools.exec_command({input}); text(r.output ?? JSON.stringify(r));");
+        input = program.into();
     }
     Step::Tool { name: name.to_owned(), input }
 }
@@ -195,7 +195,9 @@ mod tests {
         assert_eq!(call("exec_command", Form::Json, "run ls"), json!({"cmd": "ls"}));
         assert_eq!(call("exec_command", Form::Json, "ask ls")["sandbox_permissions"], "require_escalated");
         assert_eq!(call("shell", Form::Json, "run ls"), json!({"command": ["bash", "-lc", "ls"]}));
-        assert!(call("exec", Form::Text, "run ls").as_str().is_some_and(|js| js.contains(r#"{cmd: "ls"}"#)));
+        assert!(
+            call("exec", Form::Text, "run ls").as_str().is_some_and(|js| js.contains(r#"exec_command({"cmd":"ls"})"#))
+        );
         let patch = call("apply_patch", Form::Text, "write /a b");
         assert_eq!(patch, "*** Begin Patch\n*** Add File: /a\n+b\n*** End Patch\n");
         assert_eq!(call("exec_command", Form::Json, "write /a b"), json!({"cmd": "printf '%s\\n' 'b' > '/a'"}));
