@@ -179,6 +179,16 @@ fn a_streamed_answer_has_the_events_of_the_responses_api() {
 }
 
 #[test]
+fn a_conversation_is_compacted_on_request() {
+    let server = Server::start(Duration::ZERO);
+    let input = json!([{"role": "user", "content": "hang 600"}, {"type": "compaction_trigger"}]);
+    let request = post("/v1/responses", &json!({"model": "m1", "stream": false, "input": input}));
+    let whole: Value = serde_json::from_str(&server.whole(&request).1).expect("JSON");
+    let kinds: Vec<_> = whole["output"].as_array().expect("items").iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["compaction"]);
+}
+
+#[test]
 fn a_streamed_answer_has_the_chunks_of_chat_completions() {
     let server = Server::start(Duration::from_millis(1));
     let (_, body) = server.whole(&openai("/v1/chat/completions", "think all is well", true));

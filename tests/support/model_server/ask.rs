@@ -28,6 +28,8 @@ pub(super) struct Ask {
     pub(super) tools: BTreeMap<String, Form>,
     /// A question of the agent's own beside the turn: for a title.
     pub(super) aside: bool,
+    /// A request to make the conversation shorter.
+    pub(super) compaction: bool,
     /// Roughly, in tokens.
     pub(super) size: usize,
 }

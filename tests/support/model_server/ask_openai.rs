@@ -29,6 +29,7 @@ impl Ask {
                         inner => inner.iter().for_each(|tool| ask.offer(tool)),
                     });
                 }
+                "compaction_trigger" => ask.compaction = true,
                 "message" if item["role"] == "user" => {
                     if let Some(text) = pick(&texts(&item["content"])) {
                         ask.user(text);

@@ -58,8 +58,8 @@ impl Completion<'_> {
                 self.chunk(&json!({"tool_calls": [call]}), None)
             }
             Step::Wait(time) => self.connection.wait(*time),
-            // An error is an answer of its own; the server sends it before it comes to this.
-            Step::Fail { .. } => Ok(()),
+            // An error is an answer of its own, sent before it comes to this; and this API compacts nothing.
+            Step::Fail { .. } | Step::Compaction => Ok(()),
         }
     }
 

@@ -59,8 +59,8 @@ impl Message<'_> {
             Step::Think(text) => self.write("thinking", text),
             Step::Tool { name, input } => self.call(name, input),
             Step::Wait(time) => self.connection.wait(*time),
-            // An error is an answer of its own; the server sends it before it comes to this.
-            Step::Fail { .. } => Ok(()),
+            // An error is an answer of its own, sent before it comes to this; and this API compacts nothing.
+            Step::Fail { .. } | Step::Compaction => Ok(()),
         }
     }
 

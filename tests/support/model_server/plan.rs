@@ -43,6 +43,9 @@ pub(super) fn plan(ask: &Ask, delay: Duration) -> Vec<Step> {
     if ask.aside {
         return vec![Step::Text("A title".into())];
     }
+    if ask.compaction {
+        return vec![Step::Compaction];
+    }
     if let Some(output) = &ask.tool_output {
         return chunks(&format!("DONE\n{}", cut(without_reminders(output).trim_end())));
     }

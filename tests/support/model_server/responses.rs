@@ -56,6 +56,7 @@ impl Response<'_> {
             Step::Text(text) => self.text(text),
             Step::Think(text) => self.think(text),
             Step::Tool { name, input } => self.call(name, input),
+            Step::Compaction => self.compaction(),
             Step::Wait(time) => self.connection.wait(*time),
             // An error is an answer of its own; the server sends it before it comes to this.
             Step::Fail { .. } => Ok(()),
@@ -143,6 +144,15 @@ impl Response<'_> {
             self.event("response.function_call_arguments.done", told)?;
         }
         self.event("response.output_item.done", json!({"output_index": index, "item": item}))?;
+        self.items.push(item);
+        Ok(())
+    }
+
+    fn compaction(&mut self) -> io::Result<()> {
+        self.close()?;
+        let item = json!({"id": new_id("cmp_"), "type": "compaction", "encrypted_content": "c2hvcnRlcg=="});
+        self.event("response.output_item.added", json!({"output_index": self.items.len(), "item": item}))?;
+        self.event("response.output_item.done", json!({"output_index": self.items.len(), "item": item}))?;
         self.items.push(item);
         Ok(())
     }
