@@ -130,9 +130,9 @@ pub async fn another_model(agent: &'static Agent) {
 pub async fn a_large_prompt(agent: &'static Agent) {
     let stage = Stage::shared().await;
     let mut session = Session::free(&stage, agent).await;
-    // A megabyte of words: nothing in it can be told from the next by a length alone.
-    // And no more than that: Codex takes 1,048,576 characters.
-    let words: String = (0..95_000).map(|n| format!(" {n:08}x")).collect();
+    // A megabyte of words: nothing in it can be told from the next by a length alone. No more than that: Codex takes
+    // 1,048,576 characters.
+    let words: String = (0..104_000).map(|n| format!(" {n:08}x")).collect();
     let text = format!("length{words}");
     assert!(text.len() > 1_000_000);
     assert_eq!(session.answer(&text).await, format!("length={}", text.len()), "it came whole");

@@ -21,6 +21,8 @@ pub(super) enum Step {
         status: u16,
         message: String,
     },
+    /// What stands for a conversation that was made shorter.
+    Compaction,
 }
 
 /// The shell tools of the agents, best first.
