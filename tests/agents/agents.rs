@@ -25,7 +25,7 @@ pub struct Agent {
 }
 
 /// Claude Code.
-pub static CLAUDE: Agent = Agent {
+pub const CLAUDE: Agent = Agent {
     name: "claude",
     models: ["mock-1", "mock-2"],
     wire: ["mock-1", "mock-2"],
@@ -38,7 +38,7 @@ pub static CLAUDE: Agent = Agent {
 };
 
 /// Codex, by its app-server.
-pub static CODEX: Agent = Agent {
+pub const CODEX: Agent = Agent {
     name: "codex",
     models: ["gpt-5.5", "gpt-5.4"],
     wire: ["gpt-5.5", "gpt-5.4"],
@@ -51,7 +51,7 @@ pub static CODEX: Agent = Agent {
 };
 
 /// The demo agent.
-pub static DEMO: Agent = Agent {
+pub const DEMO: Agent = Agent {
     name: "demo",
     models: ["demo-2", "demo-3"],
     wire: ["demo-2", "demo-3"],
@@ -64,7 +64,7 @@ pub static DEMO: Agent = Agent {
 };
 
 /// OpenCode, by its ACP server.
-pub static OPENCODE: Agent = Agent {
+pub const OPENCODE: Agent = Agent {
     name: "opencode",
     models: ["local/mock-1", "local/mock-2"],
     wire: ["mock-1", "mock-2"],

@@ -10,6 +10,7 @@ mod failures;
 mod permission;
 mod scene;
 mod stopping;
+mod strange;
 
 /// The tests of one agent: a row of the table.
 macro_rules! cells {

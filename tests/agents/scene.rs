@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::agents::{Agent, CONFIG, environment};
+use crate::strange;
 use crate::support::{Client, Daemon, Events, Model, PATIENCE, docker, docker_ok};
 
 /// A daemon and the model server of its agents. The daemon's containers go before their network: fields are dropped in
@@ -27,7 +28,7 @@ impl Stage {
         let model = Model::start(Duration::from_millis(100));
         let env = environment(&model.url());
         let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
-        Self { daemon: Daemon::start_with(&env, Some(CONFIG)).await, model }
+        Self { daemon: Daemon::start_with(&env, Some(&[CONFIG, strange::CONFIG].concat())).await, model }
     }
 
     /// The shared one.
