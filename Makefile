@@ -12,7 +12,7 @@ BINARY ?= target/release/wharf
 INSTALL ?= install
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test build bench images image-demo image-workspace install uninstall clean
+.PHONY: help run stop test build bench images image-demo image-workspace versions install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ images: ## both images
 image-demo: ## wharf/demo: a shell and the demo agent
 	@scripts/engine.sh scripts/images.sh demo
 
-image-workspace: ## wharf/workspace: Debian, tools, coding agents
+image-workspace: ## wharf/workspace: Debian, tools, coding agents (AGENTS="claude codex": only those)
 	@scripts/engine.sh scripts/images.sh workspace
+
+versions: ## pin the newest of every agent in images/versions, or what is said: make versions CLAUDE=2.1.330
+	@scripts/versions.sh $(MAKEOVERRIDES)
 
 install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	@test -x '$(BINARY)' || { echo "wharf: there is no $(BINARY) yet; first: make build" >&2; exit 1; }

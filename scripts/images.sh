@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # images.sh NAME…: builds the images `demo`, `workspace` and `model-server` (of the tests) where their inputs changed.
-# An image carries the hash of its inputs as a label; REBUILD=1 builds in any case.
+# An image carries the hash of its inputs as a label; REBUILD=1 builds in any case. AGENTS="claude opencode" puts only those
+# of the pinned agents into the workspace.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
@@ -147,7 +148,7 @@ image_demo() {
     "${tar[@]}" --owner=1000 --group=1000 -rf "$context/root.tar" ./workspace ./home/agent
     rm -rf "$context/root"
     cp images/demo/Dockerfile "$context/"
-    build demo "$context" "$hash"
+    build demo "$context" "$hash" --label "wharf.agent.demo=$version"
 }
 
 # The Debian underneath: the official image where a registry has it, else one made here from the packages.
@@ -180,22 +181,38 @@ make_base() {
     say "$1: $(size "$1")"
 }
 
+# agents: the pinned agents as COMMAND=PACKAGE@VERSION, a line each; of them those named in AGENTS, where it is set.
+agents() {
+    local key value name
+    for name in ${AGENTS:-}; do
+        grep -qx "${name^^}=@\?[^@]*@.*" images/versions || die "AGENTS: images/versions pins no agent $name"
+    done
+    while IFS='=' read -r key value; do
+        case $key in '' | '#'* | DEBIAN | NPM) continue ;; esac
+        [ -z "${AGENTS:-}" ] || [[ " $AGENTS " = *" ${key,,} "* ]] || continue
+        echo "${key,,}=$value"
+    done <images/versions
+}
+
 image_workspace() {
-    local context=$target/images/workspace hash base certificate
+    local context=$target/images/workspace hash base certificate agents agent flags=()
     rm -rf "$context"
     cp -R images/workspace "$context"
     for certificate in /usr/local/share/ca-certificates/*.crt; do
         [ ! -e "$certificate" ] || cp "$certificate" "$context/certs/"
     done
-    hash=$(inputs "$context" "$(grep -v '^#' images/versions)")
+    agents=$(agents)
+    hash=$(inputs "$context" "$DEBIAN" "$NPM" "$agents")
     if current wharf/workspace:latest "$hash"; then
         say "wharf/workspace is up to date"
         return
     fi
     base=$(base)
-    build workspace "$context" "$hash" --build-arg "BASE=$base" --build-arg "NPM=$NPM" --build-arg "CLAUDE=$CLAUDE" \
-        --build-arg "STAGE=$hash"
-    # The classic builder leaves the stage behind, 300 MB that no one asks for again until a version changes.
+    # What the image says of itself, so that nobody has to start it to know: wharf.agent.NAME=VERSION.
+    for agent in $agents; do flags+=(--label "wharf.agent.${agent%%=*}=${agent##*@}"); done
+    build workspace "$context" "$hash" --build-arg "BASE=$base" --build-arg "NPM=$NPM" \
+        --build-arg "AGENTS=${agents//$'\n'/ }" --build-arg "STAGE=$hash" "${flags[@]}"
+    # The classic builder leaves the stage behind, 900 MB that no one asks for again until a version changes.
     docker image ls --quiet --filter "label=wharf.stage=$hash" --filter dangling=true |
         xargs -r docker image rm >/dev/null 2>&1 || true
 }

@@ -81,21 +81,37 @@ fn message(text: &str, stream: bool) -> String {
     )
 }
 
-/// The events of a chunked stream, its framing checked.
-fn events(mut body: &str) -> Vec<Value> {
-    let mut events = Vec::new();
+/// The same question in the words of an API of OpenAI's, by its route.
+fn openai(route: &str, text: &str, stream: bool) -> String {
+    let tool = json!({"name": "shell", "type": "function", "function": {"name": "bash"}});
+    let user = [json!({"role": "user", "content": text})];
+    let key = if route == "/v1/responses" { "input" } else { "messages" };
+    post(route, &json!({"model": "m1", "stream": stream, "tools": [tool], key: user}))
+}
+
+/// The events of a chunked stream, its framing and their names checked.
+fn events(body: &str) -> Vec<Value> {
+    let named = |event: &str| {
+        let (name, data) = event.split_once("\ndata: ").expect("an event with a name");
+        let data: Value = serde_json::from_str(data.trim_end()).expect("data is JSON");
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    chunks(body).iter().map(|chunk| named(chunk)).collect()
+}
+
+/// The chunks of a body, the framing checked.
+fn chunks(mut body: &str) -> Vec<&str> {
+    let mut chunks = Vec::new();
     loop {
         let (size, rest) = body.split_once("\r\n").expect("a chunk's size");
         let (chunk, rest) = rest.split_at(usize::from_str_radix(size, 16).expect("hexadecimal"));
         body = rest.strip_prefix("\r\n").expect("a chunk's end");
         if chunk.is_empty() {
             assert_eq!(body, "", "nothing after the last chunk");
-            return events;
+            return chunks;
         }
-        let (name, data) = chunk.split_once("\ndata: ").expect("an event with a name");
-        let data: Value = serde_json::from_str(data.trim_end()).expect("data is JSON");
-        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
-        events.push(data);
+        chunks.push(chunk);
     }
 }
 
@@ -138,6 +154,84 @@ fn a_tool_call_and_its_result_make_a_turn() {
     assert_eq!((&asked[0]["text"], &asked[0]["auth"]), (&json!("run echo hi"), &json!("x-api-key")));
     assert_eq!(asked[1]["tool_output"], "hi\n");
     assert!(!asked.iter().any(|line| line.to_string().contains("secret")), "the key is not logged");
+}
+
+#[test]
+fn a_streamed_answer_has_the_events_of_the_responses_api() {
+    let server = Server::start(Duration::from_millis(1));
+    let (head, body) = server.whole(&openai("/v1/responses", "think all is well", true));
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
+    let events = events(&body);
+    assert!(events.iter().enumerate().all(|(n, event)| event["sequence_number"] == n), "{events:#?}");
+    let last = &events[events.len() - 1];
+    assert_eq!((&events[0]["type"], &last["type"]), (&json!("response.created"), &json!("response.completed")));
+    let deltas = |kind: &str| -> String {
+        events.iter().filter(|e| e["type"] == kind).filter_map(|e| e["delta"].as_str()).collect()
+    };
+    assert_eq!(deltas("response.output_text.delta"), "all is well");
+    let thought = deltas("response.reasoning_summary_text.delta");
+    let output = &last["response"]["output"];
+    assert_eq!((&output[0]["type"], &output[0]["summary"][0]["text"]), (&json!("reasoning"), &json!(thought)));
+    assert_eq!((&output[1]["status"], &output[1]["content"][0]["text"]), (&json!("completed"), &json!("all is well")));
+    let whole = server.whole(&openai("/v1/responses", "think all is well", false)).1;
+    let whole: Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(whole["output"][1]["content"], output[1]["content"]);
+}
+
+#[test]
+fn a_conversation_is_compacted_on_request() {
+    let server = Server::start(Duration::ZERO);
+    let input = json!([{"role": "user", "content": "hang 600"}, {"type": "compaction_trigger"}]);
+    let request = post("/v1/responses", &json!({"model": "m1", "stream": false, "input": input}));
+    let whole: Value = serde_json::from_str(&server.whole(&request).1).expect("JSON");
+    let kinds: Vec<_> = whole["output"].as_array().expect("items").iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["compaction"]);
+}
+
+#[test]
+fn a_streamed_answer_has_the_chunks_of_chat_completions() {
+    let server = Server::start(Duration::from_millis(1));
+    let (_, body) = server.whole(&openai("/v1/chat/completions", "think all is well", true));
+    let mut chunks = chunks(&body);
+    assert_eq!(chunks.pop(), Some("data: [DONE]\n\n"));
+    let data = |chunk: &&str| serde_json::from_str(chunk.strip_prefix("data: ").expect("no name")).expect("JSON");
+    let chunks: Vec<Value> = chunks.iter().map(data).collect();
+    let all = |key: &str| -> String {
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][key].as_str()).collect()
+    };
+    assert_eq!(all("content"), "all is well");
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
+    assert!(chunks[chunks.len() - 1]["usage"]["total_tokens"].as_u64() > Some(0));
+    let whole = server.whole(&openai("/v1/chat/completions", "think all is well", false)).1;
+    let whole: Value = serde_json::from_str(&whole).expect("JSON");
+    let message = &whole["choices"][0]["message"];
+    assert_eq!(
+        (&message["content"], &message["reasoning_content"]),
+        (&json!("all is well"), &json!(all("reasoning_content")))
+    );
+}
+
+#[test]
+fn every_api_calls_tools_fails_and_is_logged() {
+    let server = Server::start(Duration::from_millis(1));
+    for (route, api) in [("/v1/responses", "responses"), ("/v1/chat/completions", "chat")] {
+        let (_, body) = server.whole(&openai(route, "run echo hi", false));
+        let answer: Value = serde_json::from_str(&body).expect("JSON");
+        let call = match api {
+            "chat" => &answer["choices"][0]["message"]["tool_calls"][0]["function"],
+            _ => &answer["output"][0],
+        };
+        let input: Value = serde_json::from_str(call["arguments"].as_str().expect("arguments")).expect("JSON");
+        assert!(input["command"].to_string().contains("echo hi"), "{body}");
+        let (head, body) = server.whole(&openai(route, "error 429 slow down", true));
+        assert!(head.starts_with("HTTP/1.1 429") && body.contains(r#""message":"slow down""#), "{head} {body}");
+        let asked: Vec<Value> = (0..4).map(|_| server.logged()).filter(|line| line["api"] == api).collect();
+        assert_eq!((&asked[0]["text"], &asked[0]["model"]), (&json!("run echo hi"), &json!("m1")));
+        assert_eq!((&asked[1]["stream"], &asked[1]["turns"]), (&json!(true), &json!(1)));
+    }
+    let (_, models) = server.whole("GET /v1/models HTTP/1.1\r\n\r\n");
+    let models: Value = serde_json::from_str(&models).expect("JSON");
+    assert_eq!((&models["object"], &models["data"][0]["object"]), (&json!("list"), &json!("model")));
 }
 
 #[test]

@@ -206,9 +206,8 @@ impl Agent {
         let call = format!("call_{}", session.history.prompts().count());
         let mut turn = Turn { id: id.clone(), session: session.id.clone(), call, said: String::new(), work: None };
         match Verb::parse(&text) {
-            Verb::Fail => {
-                return refuse(id, INTERNAL, "the prompt asked for a failure", &json!({"status": 500}));
-            }
+            Verb::Fail(status, message) => return refuse(id, INTERNAL, &message, &json!({"status": status})),
+            Verb::Count => turn.say(&format!("turns={}", session.history.prompts().count())),
             Verb::Exit(code) => std::process::exit(code),
             Verb::Recall => {
                 let mut earlier: Vec<_> = session.history.prompts().map(|text| text.replace('\n', " ")).collect();

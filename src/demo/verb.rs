@@ -20,8 +20,10 @@ pub(super) enum Verb {
     Ask(String),
     /// Think aloud, then answer.
     Think(String),
-    /// Answer with an error.
-    Fail,
+    /// Answer with an error of this status.
+    Fail(u16, String),
+    /// How many prompts there were.
+    Count,
     /// End the process with this code.
     Exit(i32),
     /// This many bytes of output.
@@ -41,7 +43,9 @@ impl Verb {
         let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
         let rest = rest.trim_start();
         match (word, rest.is_empty()) {
-            ("echo", _) => Self::Say(rest.to_owned()),
+            ("echo" | "say", _) => Self::Say(rest.to_owned()),
+            ("length", false) => Self::Say(format!("length={}", trimmed.len())),
+            ("error", false) => Self::error(rest).unwrap_or_else(|| Self::echo(text)),
             ("slow", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Slow),
             ("burst", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Burst),
             ("big", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Big),
@@ -49,12 +53,20 @@ impl Verb {
             ("run", false) => Self::Run(rest.to_owned()),
             ("ask", false) => Self::Ask(rest.to_owned()),
             ("think", false) => Self::Think(rest.to_owned()),
-            ("fail", true) => Self::Fail,
+            ("fail", true) => Self::Fail(500, "the prompt asked for a failure".to_owned()),
+            ("count?", true) => Self::Count,
             ("recall", true) => Self::Recall,
             ("model?", true) => Self::Model,
             ("mode?", true) => Self::Mode,
             _ => Self::echo(text),
         }
+    }
+
+    /// `CODE TEXT`, where the code is an error of HTTP's.
+    fn error(rest: &str) -> Option<Self> {
+        let (code, message) = rest.split_once(char::is_whitespace).unwrap_or((rest, "asked for"));
+        let code = code.parse().ok().filter(|code| (400..600).contains(code))?;
+        Some(Self::Fail(code, message.trim_start().to_owned()))
     }
 
     fn echo(text: &str) -> Self {
@@ -94,7 +106,13 @@ mod tests {
             ("run", Verb::Say("run".into())),
             ("ask ls\nls", Verb::Ask("ls\nls".into())),
             ("think hard", Verb::Think("hard".into())),
-            ("fail", Verb::Fail),
+            ("fail", Verb::Fail(500, "the prompt asked for a failure".into())),
+            ("error 429 slow down", Verb::Fail(429, "slow down".into())),
+            ("error 42", Verb::Say("error 42".into())),
+            ("error in line 3", Verb::Say("error in line 3".into())),
+            ("say a b", Verb::Say("a b".into())),
+            ("length of it", Verb::Say("length=12".into())),
+            ("count?", Verb::Count),
             ("fail at this", Verb::Say("fail at this".into())),
             ("exit 3", Verb::Exit(3)),
             ("recall", Verb::Recall),

@@ -44,11 +44,15 @@ impl Model {
         format!("http://{}:8080", self.name)
     }
 
+    /// Its log so far, oldest first.
+    pub fn log(&self) -> Vec<Value> {
+        let log = docker_ok(&["logs", &self.name]);
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// What it was asked so far, oldest first.
     pub fn asked(&self) -> Vec<Value> {
-        let log = docker_ok(&["logs", &self.name]);
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["api"].is_string()).collect()
+        self.log().into_iter().filter(|line| line["api"].is_string()).collect()
     }
 }
 

@@ -1,8 +1,17 @@
 //! What an agent asked: the parts of a request that decide the answer, in one form for every API.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+/// How a tool takes its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As a JSON object.
+    Json,
+    /// As a text.
+    Text,
+}
 
 /// A request to the model, understood.
 #[derive(Debug, Default, PartialEq)]
@@ -15,14 +24,18 @@ pub(super) struct Ask {
     pub(super) tool_output: Option<String>,
     /// How many user turns the request carries.
     pub(super) turns: usize,
-    /// The names of the tools on offer.
-    pub(super) tools: BTreeSet<String>,
+    /// The names of the tools on offer, and how each is called.
+    pub(super) tools: BTreeMap<String, Form>,
+    /// A question of the agent's own beside the turn: for a title.
+    pub(super) aside: bool,
+    /// A request to make the conversation shorter.
+    pub(super) compaction: bool,
     /// Roughly, in tokens.
     pub(super) size: usize,
 }
 
 /// What agents add to a user's message on their own begins with one of these.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 14] = [
     "<system-reminder",
     "<environment_context",
     "<user_instructions",
@@ -30,11 +43,16 @@ const ADDED: [&str; 9] = [
     "<command-",
     "<local-command",
     "<turn_aborted",
+    "<collaboration_mode",
+    "<skills",
+    "<apps",
+    "<plugins",
+    "<INSTRUCTIONS",
     "# AGENTS.md",
     "Caveat:",
 ];
 
-const VERBS: [&str; 8] = ["say", "run", "ask", "write", "slow", "think", "error", "hang"];
+const VERBS: [&str; 10] = ["say", "run", "ask", "write", "slow", "think", "error", "hang", "big", "length"];
 
 /// Splits a text into its verb and the rest, where it begins with one.
 pub(super) fn verb(text: &str) -> Option<(&'static str, &str)> {
@@ -45,7 +63,7 @@ pub(super) fn verb(text: &str) -> Option<(&'static str, &str)> {
     Some((verb, rest.trim_start_matches([' ', ':']).trim_end()))
 }
 
-fn is_command(text: &str) -> bool {
+pub(super) fn is_command(text: &str) -> bool {
     verb(text).is_some() || matches!(text.trim(), "model?" | "count?")
 }
 
@@ -66,7 +84,7 @@ pub(super) fn without_reminders(text: &str) -> String {
 }
 
 /// The text among several that is the user's: the last command, else the last one.
-fn pick(texts: &[String]) -> Option<String> {
+pub(super) fn pick(texts: &[String]) -> Option<String> {
     let own: Vec<String> = texts
         .iter()
         .map(|text| without_reminders(text).trim().to_owned())
@@ -85,16 +103,21 @@ pub(super) fn texts(content: &Value) -> Vec<String> {
 }
 
 impl Ask {
-    /// Understands the body of Anthropic's `POST /v1/messages`.
-    pub(super) fn anthropic(body: &Value) -> Self {
-        let mut ask = Self {
+    /// What is the same in every API.
+    pub(super) fn of(body: &Value) -> Self {
+        Self {
             model: body["model"].as_str().unwrap_or_default().to_owned(),
             stream: body["stream"].as_bool().unwrap_or_default(),
             size: tokens(&body.to_string()),
             ..Self::default()
-        };
+        }
+    }
+
+    /// Understands the body of Anthropic's `POST /v1/messages`.
+    pub(super) fn anthropic(body: &Value) -> Self {
+        let mut ask = Self::of(body);
         let tools = body["tools"].as_array().into_iter().flatten();
-        ask.tools = tools.filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect();
+        ask.tools = tools.filter_map(|tool| Some((tool["name"].as_str()?.to_owned(), Form::Json))).collect();
         for message in body["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "user") {
             let content = &message["content"];
             let results: Vec<String> = content
@@ -118,7 +141,7 @@ impl Ask {
     }
 
     /// Takes a user's text: it begins a turn, and what tools said before belongs to an older one.
-    fn user(&mut self, text: String) {
+    pub(super) fn user(&mut self, text: String) {
         self.text = text;
         self.tool_output = None;
         self.turns += 1;
@@ -143,7 +166,7 @@ mod tests {
         ]}));
         assert_eq!((ask.text.as_str(), ask.turns, ask.stream, ask.model.as_str()), ("run ls -l", 2, true, "m"));
         assert_eq!(ask.tool_output, None);
-        assert!(ask.tools.contains("Bash"));
+        assert!(ask.tools.contains_key("Bash"));
     }
 
     #[test]

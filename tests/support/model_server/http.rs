@@ -110,19 +110,21 @@ impl Connection {
 
     /// Answers with one JSON document.
     pub(super) fn json(&mut self, status: u16, body: &Value) -> io::Result<()> {
-        self.whole(status, &body.to_string())
+        // Whoever tries again after an error need not wait: tests would wait with it.
+        let more = if status < 400 { "" } else { "retry-after-ms: 1\r\n" };
+        self.whole(status, more, &body.to_string())
     }
 
     /// Answers a HEAD request: nothing but the head.
     pub(super) fn head(&mut self) -> io::Result<()> {
-        self.whole(200, "")
+        self.whole(200, "", "")
     }
 
-    fn whole(&mut self, status: u16, body: &str) -> io::Result<()> {
+    fn whole(&mut self, status: u16, more: &str, body: &str) -> io::Result<()> {
         let length = body.len();
         // One write: the client sees head and body in one segment.
         let answer = format!(
-            "HTTP/1.1 {status} {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 {status} {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n{body}"
         );
         self.writer.write_all(answer.as_bytes())
     }
@@ -140,6 +142,11 @@ impl Connection {
         let name = data["type"].as_str().map_or_else(String::new, |name| format!("event: {name}\n"));
         let event = format!("{name}data: {data}\n\n");
         self.writer.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
+    }
+
+    /// Sends the mark that ends a stream of chat completions.
+    pub(super) fn done(&mut self) -> io::Result<()> {
+        self.writer.write_all(b"e\r\ndata: [DONE]\n\n\r\n")
     }
 
     /// Ends the stream.

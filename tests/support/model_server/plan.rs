@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, verb, without_reminders};
+use super::ask::{Ask, Form, verb, without_reminders};
 
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,21 +12,42 @@ pub(super) enum Step {
     Text(String),
     Think(String),
     Wait(Duration),
-    Tool { name: String, input: Value },
-    Fail { status: u16, message: String },
+    /// A call; the input is a text where the tool takes one.
+    Tool {
+        name: String,
+        input: Value,
+    },
+    Fail {
+        status: u16,
+        message: String,
+    },
+    /// What stands for a conversation that was made shorter.
+    Compaction,
 }
 
 /// The shell tools of the agents, best first.
-const SHELLS: [&str; 5] = ["Bash", "bash", "exec_command", "shell_command", "shell"];
+const SHELLS: [&str; 7] = ["Bash", "bash", "exec_command", "shell_command", "shell", "local_shell", "exec"];
 
-/// The file-writing tools of the agents.
-const WRITERS: [&str; 2] = ["Write", "write"];
+/// The file-writing tools of the agents, best first.
+const WRITERS: [&str; 3] = ["Write", "write", "apply_patch"];
+
+/// How much of a big answer is in one piece.
+const PIECE: usize = 4096;
+
+/// The most that a big answer has.
+const MAX_BIG: usize = 64 << 20;
 
 /// The longest text that an answer repeats, in characters.
 const MAX_ECHO: usize = 2000;
 
 /// Decides the answer; `delay` is the time between two chunks of `slow`.
 pub(super) fn plan(ask: &Ask, delay: Duration) -> Vec<Step> {
+    if ask.aside {
+        return vec![Step::Text("A title".into())];
+    }
+    if ask.compaction {
+        return vec![Step::Compaction];
+    }
     if let Some(output) = &ask.tool_output {
         return chunks(&format!("DONE\n{}", cut(without_reminders(output).trim_end())));
     }
@@ -43,14 +64,10 @@ pub(super) fn plan(ask: &Ask, delay: Duration) -> Vec<Step> {
             steps.extend(chunks(rest));
             steps
         }
-        "run" | "ask" => vec![tool(ask, &SHELLS, |name| shell_input(name, rest))],
-        "write" => {
-            let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
-            vec![tool(ask, &WRITERS, |name| {
-                let key = if name == "write" { "filePath" } else { "file_path" };
-                json!({key: path, "content": format!("{text}\n")})
-            })]
-        }
+        "run" | "ask" => vec![shell(ask, rest, verb == "ask")],
+        "write" => vec![write(ask, rest)],
+        "big" => big(number.parse().unwrap_or(PIECE)),
+        "length" => vec![Step::Text(format!("length={}", ask.text.len()))],
         "slow" => (1..=number.parse().unwrap_or(10u32))
             .flat_map(|n| [Step::Text(format!("chunk {n} ")), Step::Wait(delay)])
             .collect(),
@@ -63,21 +80,57 @@ pub(super) fn plan(ask: &Ask, delay: Duration) -> Vec<Step> {
     }
 }
 
-fn shell_input(name: &str, command: &str) -> Value {
-    match name {
-        "exec_command" => json!({"cmd": command}),
+/// A call of the shell; `asking`: in such a way that the agent has to ask for a permission, where a tool has one.
+fn shell(ask: &Ask, command: &str, asking: bool) -> Step {
+    let Some((name, form)) = offered(ask, &SHELLS) else { return none_of(&SHELLS) };
+    let mut input = match name {
+        "exec_command" | "exec" => json!({"cmd": command}),
         "shell_command" => json!({"command": command}),
-        "shell" => json!({"command": ["bash", "-lc", command]}),
+        "shell" | "local_shell" => json!({"command": ["bash", "-lc", command]}),
         _ => json!({"command": command, "description": "Run what was asked"}),
+    };
+    if asking && matches!(name, "exec_command" | "exec" | "shell_command" | "shell") {
+        input["sandbox_permissions"] = "require_escalated".into();
+        input["justification"] = "Allow this command?".into();
     }
+    if form == Form::Text {
+        // Codex's newest models write programs, which call the tools.
+        let program = format!("const r = await tools.exec_command({input}); text(r.output ?? JSON.stringify(r));");
+        input = program.into();
+    }
+    Step::Tool { name: name.to_owned(), input }
 }
 
-/// A call of the first of these tools that is on offer; without one, a text that says so.
-fn tool(ask: &Ask, names: &[&str], input: impl Fn(&str) -> Value) -> Step {
-    match names.iter().find(|name| ask.tools.contains(**name)) {
-        Some(name) => Step::Tool { name: (*name).to_owned(), input: input(name) },
-        None => Step::Text(format!("none of these tools is on offer: {}", names.join(", "))),
-    }
+/// A call of the tool that writes files, of the shell where there is none.
+fn write(ask: &Ask, rest: &str) -> Step {
+    let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    let Some((name, form)) = offered(ask, &WRITERS) else {
+        return shell(ask, &format!("printf '%s\\n' '{text}' > '{path}'"), false);
+    };
+    let patch = format!("*** Begin Patch\n*** Add File: {path}\n+{text}\n*** End Patch\n");
+    let input = match (name, form) {
+        (_, Form::Text) => json!(patch),
+        ("apply_patch", Form::Json) => json!({"input": patch}),
+        ("write", Form::Json) => json!({"filePath": path, "content": format!("{text}\n")}),
+        _ => json!({"file_path": path, "content": format!("{text}\n")}),
+    };
+    Step::Tool { name: name.to_owned(), input }
+}
+
+/// The first of these tools that is on offer.
+fn offered(ask: &Ask, names: &[&'static str]) -> Option<(&'static str, Form)> {
+    names.iter().find_map(|name| Some((*name, *ask.tools.get(*name)?)))
+}
+
+fn none_of(names: &[&str]) -> Step {
+    Step::Text(format!("none of these tools is on offer: {}", names.join(", ")))
+}
+
+/// A text of that many bytes, in pieces.
+fn big(size: usize) -> Vec<Step> {
+    let size = size.min(MAX_BIG);
+    let piece = |at: usize| Step::Text("x".repeat(PIECE.min(size - at)));
+    (0..size).step_by(PIECE).map(piece).collect()
 }
 
 fn cut(text: &str) -> String {
@@ -96,7 +149,7 @@ mod tests {
     use super::*;
 
     fn asked(text: &str) -> Vec<Step> {
-        let tools = ["Bash", "Write"].map(str::to_owned).into();
+        let tools = ["Bash", "Write"].map(|name| (name.to_owned(), Form::Json)).into();
         plan(
             &Ask { text: text.into(), tools, model: "m1".into(), turns: 3, ..Ask::default() },
             Duration::from_millis(7),
@@ -118,6 +171,8 @@ mod tests {
         assert_eq!(text(&asked("slow 3")), "chunk 1 chunk 2 chunk 3 ");
         assert_eq!(asked("slow 3")[1], Step::Wait(Duration::from_millis(7)));
         assert_eq!(asked("hang 2")[0], Step::Wait(Duration::from_secs(2)));
+        assert_eq!(text(&asked("length xyz")), "length=10");
+        assert_eq!(text(&asked("big 10000")), "x".repeat(10_000));
         assert_eq!(asked("error 429 slow down"), [Step::Fail { status: 429, message: "slow down".into() }]);
     }
 
@@ -132,6 +187,31 @@ mod tests {
         );
         let none = plan(&Ask { text: "run ls".into(), ..Ask::default() }, Duration::ZERO);
         assert!(text(&none).starts_with("none of these tools"));
+    }
+
+    #[test]
+    fn codex_is_called_in_its_own_ways() {
+        let call = |tool: &str, form, text: &str| {
+            let ask = Ask { text: text.into(), tools: [(tool.to_owned(), form)].into(), ..Ask::default() };
+            let [Step::Tool { name, input }] = &plan(&ask, Duration::ZERO)[..] else { panic!("one call") };
+            assert_eq!(name, tool);
+            input.clone()
+        };
+        assert_eq!(call("exec_command", Form::Json, "run ls"), json!({"cmd": "ls"}));
+        assert_eq!(call("exec_command", Form::Json, "ask ls")["sandbox_permissions"], "require_escalated");
+        assert_eq!(call("shell", Form::Json, "run ls"), json!({"command": ["bash", "-lc", "ls"]}));
+        assert!(
+            call("exec", Form::Text, "run ls").as_str().is_some_and(|js| js.contains(r#"exec_command({"cmd":"ls"})"#))
+        );
+        let patch = call("apply_patch", Form::Text, "write /a b");
+        assert_eq!(patch, "*** Begin Patch\n*** Add File: /a\n+b\n*** End Patch\n");
+        assert_eq!(call("exec_command", Form::Json, "write /a b"), json!({"cmd": "printf '%s\\n' 'b' > '/a'"}));
+    }
+
+    #[test]
+    fn a_title_is_a_title() {
+        let ask = Ask { text: "hang 600".into(), aside: true, ..Ask::default() };
+        assert_eq!(text(&plan(&ask, Duration::ZERO)), "A title");
     }
 
     #[test]

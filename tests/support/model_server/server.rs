@@ -14,10 +14,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    anthropic,
+    api::Api,
     ask::{Ask, tokens},
     http::{Connection, Request},
-    plan::{Step, plan},
+    plan::plan,
 };
 
 /// More than an agent opens; a client gone mad must not take the machine's threads.
@@ -89,30 +89,27 @@ impl<W: Write> Server<W> {
     fn answer(&self, n: u64, request: &Request, connection: &mut Connection) -> io::Result<(bool, io::Result<()>)> {
         let mut record = json!({"n": n, "method": request.method, "path": request.path});
         let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-        let told = match (request.method.as_str(), request.path.as_str()) {
-            ("HEAD", _) => connection.head(),
-            ("GET", "/health") => connection.json(200, &json!({"ok": true})),
-            ("GET", "/v1/models") => connection.json(200, &models()),
-            ("POST", path) if path.starts_with("/v1/messages") && !body.is_object() => {
-                record["bad_body"] = true.into();
-                anthropic::fail(connection, 400, "the body is not a JSON object")
+        let api = Api::of(&request.path);
+        let told = match (request.method.as_str(), request.path.as_str(), api) {
+            ("HEAD", _, _) => connection.head(),
+            ("GET", "/health", _) => connection.json(200, &json!({"ok": true})),
+            ("GET", "/v1/models", _) => connection.json(200, &models()),
+            ("POST", _, Some(api)) if !body.is_object() => {
+                record["bad_body"] = request.header("content-encoding").unwrap_or("no JSON object").into();
+                api.fail(connection, 400, "the body is not a JSON object")
             }
-            ("POST", "/v1/messages/count_tokens") => {
+            ("POST", "/v1/messages/count_tokens", _) => {
                 connection.json(200, &json!({"input_tokens": tokens(&body.to_string())}))
             }
-            ("POST", "/v1/messages") => {
-                let ask = Ask::anthropic(&body);
+            ("POST", path, Some(api)) if Api::is_asked(path) => {
+                let ask = api.understand(&body);
                 let steps = plan(&ask, self.delay);
-                self.log(&describe(record, request, &ask))?;
-                let told = match steps.as_slice() {
-                    [Step::Fail { status, message }] => anthropic::fail(connection, *status, message),
-                    steps => anthropic::answer(connection, &ask, steps),
-                };
-                return Ok((true, told));
+                self.log(&describe(record, request, api, &ask))?;
+                return Ok((true, api.answer(connection, &ask, &steps)));
             }
-            (_, path) => {
+            (_, path, api) => {
                 record["unknown"] = true.into();
-                anthropic::fail(connection, 404, &format!("no {path} here"))
+                api.unwrap_or(Api::Chat).fail(connection, 404, &format!("no {path} here"))
             }
         };
         self.log(&record)?;
@@ -120,21 +117,36 @@ impl<W: Write> Server<W> {
     }
 }
 
+/// The models, in the words of both Anthropic and OpenAI; any other name is answered as well.
 fn models() -> Value {
-    json!({"data": [{"type": "model", "id": "mock-1", "display_name": "mock-1", "created_at": "2026-01-01T00:00:00Z"}],
-           "has_more": false, "first_id": "mock-1", "last_id": "mock-1"})
+    let model = |id: &str| {
+        json!({"id": id, "type": "model", "object": "model", "display_name": id, "created": 0, "owned_by": "mock",
+               "created_at": "2026-01-01T00:00:00Z"})
+    };
+    // Codex looks for a catalogue of its own under `models`.
+    json!({"object": "list", "data": [model("mock-1"), model("mock-2")], "models": [], "has_more": false,
+           "first_id": "mock-1", "last_id": "mock-2"})
 }
 
 /// The log's record of a request to the model. How it was authorised is told, the secret never.
-fn describe(mut record: Value, request: &Request, ask: &Ask) -> Value {
-    let auth = ["x-api-key", "authorization"].into_iter().find(|name| request.header(name).is_some());
-    record["api"] = "anthropic".into();
+fn describe(mut record: Value, request: &Request, api: Api, ask: &Ask) -> Value {
+    let auth = match (request.header("x-api-key"), request.header("authorization")) {
+        (Some(_), _) => Some("x-api-key"),
+        (None, Some(value)) if value.starts_with("Bearer ") => Some("bearer"),
+        (None, Some(_)) => Some("authorization"),
+        (None, None) => None,
+    };
+    let start = |text: &str| text.chars().take(200).collect::<String>();
+    record["api"] = api.name().into();
     record["model"] = ask.model.as_str().into();
     record["stream"] = ask.stream.into();
-    record["text"] = ask.text.chars().take(200).collect::<String>().into();
+    record["text"] = start(&ask.text).into();
+    record["length"] = ask.text.len().into();
     record["turns"] = ask.turns.into();
-    record["tool_output"] = ask.tool_output.as_ref().map(|text| text.chars().take(200).collect::<String>()).into();
-    record["tools"] = ask.tools.len().into();
+    record["tool_output"] = ask.tool_output.as_deref().map(start).into();
+    record["tool_output_length"] = ask.tool_output.as_ref().map(String::len).into();
+    record["tools"] = ask.tools.keys().cloned().collect::<Vec<_>>().into();
+    record["aside"] = ask.aside.into();
     record["auth"] = auth.into();
     record["user_agent"] = request.header("user-agent").into();
     record

@@ -52,20 +52,6 @@ pub(super) fn answer(connection: &mut Connection, ask: &Ask, steps: &[Step]) -> 
     connection.json(200, &head)
 }
 
-/// Answers with an error of the API.
-pub(super) fn fail(connection: &mut Connection, status: u16, message: &str) -> io::Result<()> {
-    let kind = match status {
-        400 => "invalid_request_error",
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        429 => "rate_limit_error",
-        529 => "overloaded_error",
-        _ => "api_error",
-    };
-    connection.json(status, &json!({"type": "error", "error": {"type": kind, "message": message}}))
-}
-
 impl Message<'_> {
     fn step(&mut self, step: &Step) -> io::Result<()> {
         match step {
@@ -73,8 +59,8 @@ impl Message<'_> {
             Step::Think(text) => self.write("thinking", text),
             Step::Tool { name, input } => self.call(name, input),
             Step::Wait(time) => self.connection.wait(*time),
-            // An error is an answer of its own; the server sends it before it comes to this.
-            Step::Fail { .. } => Ok(()),
+            // An error is an answer of its own, sent before it comes to this; and this API compacts nothing.
+            Step::Fail { .. } | Step::Compaction => Ok(()),
         }
     }
 
