@@ -6,5 +6,10 @@ mod catalogue;
 mod claude;
 pub mod lines;
 mod outputs;
+mod secrets;
 
-pub use catalogue::{AgentConfig, AgentEntry, Catalogue, CatalogueError, Protocol, RestoreError};
+pub use catalogue::{
+    Abilities, AgentConfig, AgentEntry, Catalogue, CatalogueError, Choosing, MissingSecret, Protocol, RestoreError, Resume,
+    Surroundings, Way,
+};
+pub use secrets::Secrets;

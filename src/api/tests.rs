@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::{Access, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
-use crate::agent::Catalogue;
+use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
+use crate::agent::{Catalogue, Surroundings};
 use crate::engine::Engine;
 use crate::seal::Sealer;
 use crate::session::{Sessions, Timeouts};
@@ -36,14 +36,34 @@ fn state(components: Vec<Component>) -> ApiState {
         image: "wharf/demo:latest".into(),
         image_present: Some(true),
         hint: None,
+        in_image: Some(true),
+        version: None,
+        can: AgentAbilities::default(),
     };
     let (sessions, workspaces) = managers();
     ApiState {
         sessions,
         workspaces,
-        agents: Arc::new(move || std::future::ready(vec![agent.clone()]).boxed()),
+        agents: Arc::new(move |_| std::future::ready(vec![agent.clone()]).boxed()),
         ready: Arc::new(move || std::future::ready(components.clone()).boxed()),
         stop: CancellationToken::new(),
+    }
+}
+
+/// Surroundings that have nothing for an agent.
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn credential(&self, _: &str) -> Result<String, String> {
+        Err("none here".into())
+    }
+
+    fn file(&self, _: &std::path::Path) -> Result<String, String> {
+        Err("none here".into())
     }
 }
 
@@ -57,8 +77,8 @@ fn managers() -> (Sessions, Workspaces) {
     let config = WorkspaceConfig::new(dir.path().join("run"), sealer.clone());
     let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
     let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
-    let env = Arc::new(|_: &str| None);
-    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, env, Timeouts::default(), tracker, stop);
+    let (nothing, times) = (Arc::new(Nothing), Timeouts::default());
+    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, tracker, stop);
     (sessions, workspaces)
 }
 

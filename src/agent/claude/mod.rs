@@ -22,7 +22,7 @@ use super::{
 };
 
 /// The permission modes of Claude Code.
-const MODES: [&str; 6] = ["default", "acceptEdits", "plan", "auto", "dontAsk", "bypassPermissions"];
+pub(super) const MODES: [&str; 6] = ["default", "acceptEdits", "plan", "auto", "dontAsk", "bypassPermissions"];
 
 /// The adapter; all that it knows is its state.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use super::{
     conn::Conn,
     ending::Scope,
+    files::Files,
     journal::Journal,
     options::Options,
     poller::{Poller, Token},
@@ -53,6 +54,8 @@ pub(super) struct Server {
     /// The one that commands.
     pub(super) controller: Option<Conn>,
     pub(super) processes: Vec<Process>,
+    /// What they find.
+    pub(super) files: Files,
     /// Where the next round of sending begins, so that no process waits behind another for long.
     turn: usize,
     pub(super) stopping: bool,
@@ -74,6 +77,7 @@ impl Server {
             let text = fs::read_to_string(format!("/proc/sys/kernel/random/{name}"));
             text.map(|text| text.trim().to_owned()).map_err(|e| format!("can't read the kernel's {name}: {e}"))
         };
+        let files = Files::new(options.files.clone())?;
         let (generation, boot_id) = (read("uuid")?, read("boot_id")?);
         let mut listeners = vec![setup::inner_socket(&options.socket)?];
         if let Some(path) = &options.host_socket {
@@ -91,6 +95,7 @@ impl Server {
             guests: Vec::new(),
             controller: None,
             processes,
+            files,
             turn: 0,
             stopping: false,
             buffer: vec![0; HEADER + MAX_OUTPUT],
@@ -239,6 +244,9 @@ impl Server {
                 self.report(&id, outcomes);
             }
             self.processes[i].try_finish(&mut self.buffer, now);
+            if self.processes[i].run.is_none() {
+                self.files.release(&self.processes[i].id);
+            }
         }
         self.processes.retain(|process| !process.gone);
     }
@@ -320,6 +328,7 @@ impl Server {
         if let Err(e) = process.journal.remove() {
             eprintln!("wharf-tether: the journal of {id} could not be removed: {e}");
         }
+        self.files.release(id);
     }
 
     /// Sends each attached process's output in turn, as far as its credit and the connection's room go.
