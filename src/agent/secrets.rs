@@ -103,6 +103,12 @@ impl Secrets {
         self.0.iter().map(String::as_str)
     }
 
+    /// Whether there is room for no more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MOST
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -134,7 +140,7 @@ impl Secrets {
 
     fn add(&mut self, text: &str) {
         let text = text.trim();
-        if text.len() < SHORTEST || self.0.len() >= MOST {
+        if text.len() < SHORTEST || self.is_full() {
             return;
         }
         self.0.insert(super::outputs::clip(text, LONGEST).to_owned());

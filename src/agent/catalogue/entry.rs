@@ -28,10 +28,10 @@ pub struct AgentEntry {
     /// Environment that everything else goes before.
     pub(super) defaults: BTreeMap<String, String>,
     pub(super) pass_env: Vec<String>,
-    env_file: Option<PathBuf>,
-    env: BTreeMap<String, Setting>,
+    pub(super) env_file: Option<PathBuf>,
+    pub(super) env: BTreeMap<String, Setting>,
     /// With absolute paths.
-    files: Vec<FileSetting>,
+    pub(super) files: Vec<FileSetting>,
     pub(super) image: String,
     pub(super) description: String,
     pub(super) model: Way,

@@ -93,7 +93,7 @@ impl Actor {
             Some(sealed) => open_json(&self.shared.sealer, sealed)?,
             None => BTreeMap::new(),
         };
-        let workspace = self.shared.workspaces.process_env(&workspace)?.into_iter().collect();
+        let workspace = self.shared.workspaces.process_env(&workspace)?;
         Ok(Start {
             entry: self.entry.clone(),
             surroundings: self.shared.surroundings.clone(),
