@@ -74,7 +74,10 @@ async fn the_catalogue_tells_what_is_in_an_image() {
     assert_eq!((&own["image_present"], &own["in_image"]), (&json!(false), &json!(false)));
     let claude = agent(&told, "claude");
     assert_eq!(claude["can"]["modes"][0], "default");
-    assert_eq!((&claude["can"]["model"], &claude["can"]["mcp"]), (&json!("any_time"), &json!(["stdio", "http", "sse"])));
+    assert_eq!(
+        (&claude["can"]["model"], &claude["can"]["mcp"]),
+        (&json!("any_time"), &json!(["stdio", "http", "sse"]))
+    );
     let opencode = agent(&told, "opencode");
     assert_eq!((&opencode["protocol"], &opencode["can"]["resume"]), (&json!("acp"), &json!(true)));
     for bad in ["?image=", "?image=a%20b", "?image=../x", "?image=a&image=b"] {

@@ -203,7 +203,10 @@ mod tests {
     fn all_of_a_secret_file() {
         let json = "{\n  \"mode\": \"chatgpt\",\n  \"OPENAI_API_KEY\": \"sk-1234567890\"\n}\n";
         let found = of(|s| s.content(json));
-        assert!(found.contains(&"sk-1234567890".to_owned()) && !found.iter().any(|text| text == "chatgpt"), "{found:?}");
+        assert!(
+            found.contains(&"sk-1234567890".to_owned()) && !found.iter().any(|text| text == "chatgpt"),
+            "{found:?}"
+        );
         let pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nshort\n-----END PRIVATE KEY-----\n";
         assert_eq!(of(|s| s.content(pem)), ["MIIEvQIBADANBgkqhkiG9w0BAQ"]);
         assert_eq!(of(|s| s.content("the-key-alone\n")), ["the-key-alone"]);

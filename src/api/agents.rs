@@ -80,7 +80,10 @@ pub enum When {
 pub(super) async fn list(State(api): State<ApiState>, query: Params) -> Result<Json<Page<AgentInfo>>, Problem> {
     let image = query.only(&["image"])?.text("image")?;
     if image.as_ref().is_some_and(|image| !is_image(image)) {
-        return Err(Problem::parameter("image", "`image` has to be like `NAME:TAG` or `NAME@sha256:DIGEST`".to_owned()));
+        return Err(Problem::parameter(
+            "image",
+            "`image` has to be like `NAME:TAG` or `NAME@sha256:DIGEST`".to_owned(),
+        ));
     }
     Ok(Json(Page { items: (api.agents)(image).await, next: None }))
 }

@@ -247,13 +247,16 @@ fn forms(secret: &str) -> Vec<String> {
         let quoted = Value::from(text).to_string();
         quoted[1..quoted.len() - 1].to_owned()
     };
-    let ascii = |text: &str| -> String {
-        let mut units = [0; 2];
-        let unit = |u: &mut u16| format!("\\u{u:04x}");
-        text.chars()
-            .map(|c| if c.is_ascii() { c.to_string() } else { c.encode_utf16(&mut units).iter_mut().map(unit).collect() })
-            .collect()
-    };
+    let ascii =
+        |text: &str| -> String {
+            let mut units = [0; 2];
+            let unit = |u: &mut u16| format!("\\u{u:04x}");
+            text.chars()
+                .map(|c| {
+                    if c.is_ascii() { c.to_string() } else { c.encode_utf16(&mut units).iter_mut().map(unit).collect() }
+                })
+                .collect()
+        };
     let once = escaped(secret);
     let html = once.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
     let mut forms = vec![secret.to_owned(), escaped(&once), once.replace('/', "\\/"), html, ascii(&once), once];
@@ -320,7 +323,10 @@ mod tests {
             let clean = shown(redactor.output(raw(&nested.to_string())));
             let json: Value = serde_json::from_str(&clean).unwrap();
             assert_eq!(json["content"][0]["text"], "a [redacted] b");
-            assert_eq!((&json["rawOutput"], &json["rawInput"]), (&json!("{\"out\":\"[redacted]\"}"), &json!({"[redacted]": 1})));
+            assert_eq!(
+                (&json["rawOutput"], &json["rawInput"]),
+                (&json!("{\"out\":\"[redacted]\"}"), &json!({"[redacted]": 1}))
+            );
             assert_eq!(redactor.text(format!("{secret}{secret}")), "[redacted][redacted]");
             let line = redactor.output(Output::Unparsed { line: json!({"x": secret}).to_string() });
             assert_eq!(shown(line), r#"{"x":"[redacted]"}"#);
@@ -341,7 +347,8 @@ mod tests {
     fn a_secret_in_pieces_shows_less_than_eight_bytes() {
         for size in 1..=SECRET.len() {
             let said = format!("the key is {SECRET}, keep it");
-            let pieces: Vec<_> = said.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap()).collect();
+            let pieces: Vec<_> =
+                said.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap()).collect();
             let seen = streamed(&mut redactor(&[SECRET]), &pieces);
             assert!(!seen.contains(&SECRET[..SHORTEST]) && !seen.contains(&SECRET[SHORTEST..]), "{size}: {seen}");
             assert!(seen.starts_with("the key is ") && seen.ends_with(", keep it"), "{size}: {seen}");

@@ -76,7 +76,8 @@ pub(super) fn spec(
 fn entrypoint(with_host_socket: bool) -> Vec<String> {
     let own = |dir: &str| format!("{OWNER}:{dir}");
     let (work, home) = (own(WORK), own(HOME));
-    let args = [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--files", FILES, "--own", &work, "--own", &home];
+    let args =
+        [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--files", FILES, "--own", &work, "--own", &home];
     let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     if with_host_socket {
         args.extend(["--host-socket".to_owned(), format!("{HOST_DIR}/{HOST_SOCKET}")]);
