@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
-use crate::agent::{Catalogue, Surroundings};
+use crate::agent::Catalogue;
 use crate::engine::Engine;
 use crate::seal::Sealer;
 use crate::session::{Sessions, Timeouts};
@@ -50,23 +50,6 @@ fn state(components: Vec<Component>) -> ApiState {
     }
 }
 
-/// Surroundings that have nothing for an agent.
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn credential(&self, _: &str) -> Result<String, String> {
-        Err("none here".into())
-    }
-
-    fn file(&self, _: &std::path::Path) -> Result<String, String> {
-        Err("none here".into())
-    }
-}
-
 /// Managers over an empty store, with an engine that is not there.
 fn managers() -> (Sessions, Workspaces) {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +60,7 @@ fn managers() -> (Sessions, Workspaces) {
     let config = WorkspaceConfig::new(dir.path().join("run"), sealer.clone());
     let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
     let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
-    let (nothing, times) = (Arc::new(Nothing), Timeouts::default());
+    let (nothing, times) = (Arc::new(()), Timeouts::default());
     let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, tracker, stop);
     (sessions, workspaces)
 }

@@ -94,6 +94,22 @@ pub(super) fn env_file(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(found)
 }
 
+/// Surroundings that have nothing for an agent.
+#[cfg(test)]
+impl Surroundings for () {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn credential(&self, _: &str) -> Result<String, String> {
+        Err("there are none".to_owned())
+    }
+
+    fn file(&self, _: &Path) -> Result<String, String> {
+        Err("there are none".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,10 +19,9 @@ use super::{
     conn::Conn,
     ending::Scope,
     files::Files,
-    journal::Journal,
     options::Options,
     poller::{Poller, Token},
-    process::{Outcome, Process},
+    process::{Outcome, Process, read_processes},
     segments::HEADER,
     setup,
 };
@@ -389,16 +388,4 @@ fn send_some(process: &mut Process, conn: &mut Conn, buffer: &mut Vec<u8>) -> io
         // Not counted as sent: nothing more comes of this one.
     }
     Ok(sent)
-}
-
-/// All that earlier tethers left.
-fn read_processes(dir: &std::path::Path) -> Result<Vec<Process>, String> {
-    let open = |id: String| -> io::Result<Process> {
-        let journal = Journal::open(dir, &id)?;
-        Ok(Process::new(id, journal, None))
-    };
-    let ids = Journal::all(dir).map_err(|e| format!("can't list the journals in {}: {e}", dir.display()))?;
-    ids.into_iter()
-        .map(|id| open(id.clone()).map_err(|e| format!("can't read the journal {}: {e}", dir.join(id).display())))
-        .collect()
 }
