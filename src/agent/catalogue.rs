@@ -9,6 +9,7 @@ use super::{
     acp::Acp,
     adapter::{Adapter, Launch, StartOptions},
     claude::{self, Claude},
+    codex::{self, Codex},
 };
 use crate::domain::is_agent_name;
 
@@ -24,6 +25,8 @@ pub enum Protocol {
     Acp,
     /// Claude Code's stream-json.
     Claude,
+    /// Codex's app-server.
+    Codex,
 }
 
 impl Protocol {
@@ -33,6 +36,7 @@ impl Protocol {
         match self {
             Self::Acp => "acp",
             Self::Claude => "claude",
+            Self::Codex => "codex",
         }
     }
 }
@@ -127,7 +131,7 @@ impl AgentEntry {
     pub const fn can_resume(&self) -> Option<bool> {
         match self.protocol {
             Protocol::Acp => None,
-            Protocol::Claude => Some(true),
+            Protocol::Claude | Protocol::Codex => Some(true),
         }
     }
 
@@ -142,6 +146,9 @@ impl AgentEntry {
             argv.extend(claude::arguments(options));
             env.extend(claude::ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         }
+        if self.protocol == Protocol::Codex {
+            argv.extend(codex::arguments(|name| self.env.get(name).or_else(|| env.get(name)).cloned()));
+        }
         env.extend(self.env.clone());
         Launch { argv, env: env.into_iter().collect() }
     }
@@ -152,6 +159,7 @@ impl AgentEntry {
         match self.protocol {
             Protocol::Acp => Box::new(Acp::default()),
             Protocol::Claude => Box::new(Claude::default()),
+            Protocol::Codex => Box::new(Codex::default()),
         }
     }
 
@@ -163,6 +171,7 @@ impl AgentEntry {
         Ok(match self.protocol {
             Protocol::Acp => Box::new(Acp::restore(state)?),
             Protocol::Claude => Box::new(Claude::restore(state)?),
+            Protocol::Codex => Box::new(Codex::restore(state)?),
         })
     }
 }
@@ -250,7 +259,7 @@ impl AgentEntry {
 /// The proxies that an agent needs where the daemon needs them.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 
-fn built_in() -> [AgentEntry; 2] {
+fn built_in() -> [AgentEntry; 3] {
     let agent = |name: &str, protocol, program: &str, pass_env: &[&str], image: &str, description: &str| AgentEntry {
         name: name.to_owned(),
         protocol,
@@ -261,6 +270,7 @@ fn built_in() -> [AgentEntry; 2] {
         description: description.to_owned(),
     };
     let claude_env = [&claude::PASSED[..], &PROXIES].concat();
+    let codex_env = [&codex::PASSED[..], &PROXIES].concat();
     [
         agent(
             "demo",
@@ -271,6 +281,7 @@ fn built_in() -> [AgentEntry; 2] {
             "A deterministic agent that needs no key and no network",
         ),
         agent("claude", Protocol::Claude, "claude", &claude_env, WORKSPACE_IMAGE, "Claude Code"),
+        agent("codex", Protocol::Codex, "codex", &codex_env, WORKSPACE_IMAGE, "OpenAI Codex"),
     ]
 }
 
@@ -303,7 +314,7 @@ mod tests {
             "opencode": {"argv": ["opencode", "acp"]},
         }))
         .unwrap();
-        assert_eq!(agents.names().collect::<Vec<_>>(), ["claude", "demo", "opencode"]);
+        assert_eq!(agents.names().collect::<Vec<_>>(), ["claude", "codex", "demo", "opencode"]);
         let options = StartOptions { fresh_id: "f".into(), ..StartOptions::default() };
         let launch = agents.get("claude").unwrap().launch(&options, |name| (name == "TOKEN").then(|| "t".into()));
         assert_eq!(launch.argv[..2], ["claude", "-p"]);
