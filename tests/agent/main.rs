@@ -2,6 +2,7 @@
 
 mod captures;
 mod cases;
+mod codex;
 mod demo;
 mod fuzz;
 mod script;

@@ -72,9 +72,6 @@ pub(super) struct Turn {
     /// The conversation's use before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Tokens>,
-    /// The conversation's use so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) used: Option<Tokens>,
     /// The last error that was told of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<TurnError>,
@@ -188,6 +185,9 @@ pub(super) struct State {
     /// Model or mode were changed since the last turn began.
     pub(super) changed: bool,
     pub(super) turn: Turn,
+    /// What the conversation has used so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) used: Option<Tokens>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) permissions: BTreeMap<String, Permission>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -46,9 +46,13 @@ impl Codex {
         call["sessionUpdate"] = json!(if known { "tool_call_update" } else { "tool_call" });
         call["status"] = json!(status(item, done));
         let mut shown = shown(kind, item);
-        if kind == "fileChange" && known {
-            // Told when it began.
-            shown.clear();
+        if known && matches!(kind, "commandExecution" | "fileChange") {
+            // Told when it began, and may be large.
+            let told = ["title", "kind", "locations", "rawInput"];
+            call.as_object_mut()?.retain(|key, _| !told.contains(&key.as_str()));
+            if kind == "fileChange" {
+                shown.clear();
+            }
         }
         if !shown.is_empty() {
             call["content"] = json!(shown);

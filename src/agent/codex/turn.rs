@@ -25,7 +25,7 @@ impl Codex {
             return Vec::new();
         }
         self.state.phase = Phase::Turn;
-        self.state.turn = Turn::default();
+        self.state.turn = Turn { before: self.state.used, ..Turn::default() };
         let mut params = json!({"threadId": self.state.thread, "input": content::to_codex(blocks)});
         if std::mem::take(&mut self.state.changed) {
             params["approvalPolicy"] = json!(self.state.mode);
@@ -160,7 +160,8 @@ impl Codex {
         let turn = std::mem::take(&mut self.state.turn);
         self.state.phase = Phase::Idle;
         self.state.streams.clear();
-        end.usage = turn.used.map(|used| usage(used.since(turn.before.unwrap_or_default())));
+        let used = self.state.used.zip(turn.before).map(|(used, before)| used.since(before));
+        end.usage = used.filter(|used| used.total_tokens > 0).map(usage);
         let mut outputs = self.withdraw_permissions(false);
         outputs.extend(self.close_tools(end.stop_reason.as_deref() != Some("end_turn")));
         outputs.push(Output::TurnEnded(end));
@@ -173,9 +174,10 @@ impl Codex {
         }
         let told = &params["tokenUsage"];
         let (total, last) = (Tokens::deserialize(&told["total"]).ok()?, Tokens::deserialize(&told["last"]).ok()?);
+        self.state.used = Some(total);
         if matches!(self.state.phase, Phase::Turn | Phase::Cleaning) {
+            // The first that is heard of it.
             self.state.turn.before.get_or_insert(total.since(last));
-            self.state.turn.used = Some(total);
         }
         let size = told["modelContextWindow"].as_u64();
         let told = size.map(|size| json!({"sessionUpdate": "usage_update", "used": last.total_tokens, "size": size}));
