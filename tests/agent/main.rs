@@ -4,5 +4,6 @@ mod captures;
 mod cases;
 mod codex;
 mod demo;
+mod endless;
 mod fuzz;
 mod script;

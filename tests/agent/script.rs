@@ -141,6 +141,8 @@ impl Player {
             match line.direction {
                 '>' => self.call_as_recorded(&serde_json::from_str(&line.text).unwrap()),
                 '<' => self.feed_recorded(&line.text),
+                // Put in by a test: what no agent means.
+                '~' => self.receive(&line.text),
                 _ => {}
             }
         }
