@@ -108,6 +108,10 @@ async fn what_an_agent_can_not_do_is_refused_with_the_reason() {
     let refused = client.post("/v1/sessions", json!({ "agent": "claude", "mode": "fast" })).await;
     assert!(refused.json["detail"].as_str().is_some_and(|d| d.contains("acceptEdits")), "{:#}", refused.json);
     assert_eq!(refused.problem(422), "unsupported");
+    let old = json!([{ "type": "sse", "name": "old", "url": "http://old", "headers": [] }]);
+    let refused = client.post("/v1/sessions", json!({ "agent": "codex", "mcp_servers": old })).await;
+    assert!(refused.json["detail"].as_str().is_some_and(|d| d.contains("sse")), "{:#}", refused.json);
+    assert_eq!(refused.problem(422), "unsupported");
     let far = json!([{ "type": "http", "name": "far", "url": "http://far", "headers": [] }]);
     let id = session(&client, json!({ "agent": "plain", "key": "it:far", "mcp_servers": far })).await;
     let refused = client.post(&format!("/v1/sessions/{id}/restore"), json!({})).await;

@@ -4,6 +4,7 @@ mod acp;
 pub mod adapter;
 mod catalogue;
 mod claude;
+mod codex;
 pub mod lines;
 mod outputs;
 mod secrets;

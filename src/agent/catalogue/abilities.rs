@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{AgentEntry, Protocol, Resume, Way};
-use crate::agent::{adapter::Unsupported, claude};
+use crate::agent::{adapter::Unsupported, claude, codex};
 
 /// When something can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,15 @@ impl AgentEntry {
                 permissions: Some(true),
                 images: Some(true),
                 mcp: Some(vec!["stdio", "http", "sse"]),
+            },
+            (Protocol::Codex, _) => Abilities {
+                resume: Some(true),
+                model: Some(Choosing::AnyTime),
+                mode: Some(Choosing::AnyTime),
+                modes: Some(codex::modes()),
+                permissions: Some(true),
+                images: Some(true),
+                mcp: Some(vec!["stdio", "http"]),
             },
             (Protocol::Acp, "demo" | "opencode") if self.built_in => Abilities {
                 resume: Some(true),

@@ -1,7 +1,7 @@
 //! The agents that need no configuration.
 
 use super::{AgentEntry, Protocol, WORKSPACE_IMAGE};
-use crate::agent::claude;
+use crate::agent::{claude, codex};
 
 /// The proxies that an agent needs where the daemon needs them.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
@@ -45,7 +45,7 @@ struct BuiltIn<'a> {
     description: &'a str,
 }
 
-const BUILT_IN: [BuiltIn<'_>; 3] = [
+const BUILT_IN: [BuiltIn<'_>; 4] = [
     BuiltIn {
         name: "demo",
         protocol: Protocol::Acp,
@@ -63,6 +63,15 @@ const BUILT_IN: [BuiltIn<'_>; 3] = [
         pass_env: &claude::PASSED,
         image: WORKSPACE_IMAGE,
         description: "Claude Code",
+    },
+    BuiltIn {
+        name: "codex",
+        protocol: Protocol::Codex,
+        argv: &["codex"],
+        defaults: &[],
+        pass_env: &codex::PASSED,
+        image: WORKSPACE_IMAGE,
+        description: "OpenAI Codex",
     },
     BuiltIn {
         name: "opencode",

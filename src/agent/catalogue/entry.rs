@@ -14,6 +14,7 @@ use crate::{
         acp::Acp,
         adapter::{Adapter, Launch, StartOptions},
         claude::{self, Claude},
+        codex::{self, Codex},
         secrets::Secrets,
     },
     domain::{FileSetting, Setting, is_agent_name},
@@ -103,12 +104,12 @@ impl AgentEntry {
     /// A credential or a file that it needs is not there.
     pub fn launch(&self, options: &StartOptions, from: &dyn Surroundings) -> Result<Launch, MissingSecret> {
         let mut launch = Launch { argv: self.argv.clone(), ..Launch::default() };
-        let told = self.told(options);
+        let mut env = self.environment(from, &mut launch.secrets)?;
         match self.protocol {
             Protocol::Acp => {}
-            Protocol::Claude => launch.argv.extend(claude::arguments(&told)),
+            Protocol::Claude => launch.argv.extend(claude::arguments(&self.told(options))),
+            Protocol::Codex => launch.argv.extend(codex::arguments(|name| env.get(name).cloned())),
         }
-        let mut env = self.environment(from, &mut launch.secrets)?;
         for (way, value) in [(&self.model, &options.model), (&self.mode, &options.mode)] {
             match (way, value) {
                 (Way::Env(name), Some(value)) => drop(env.insert(name.clone(), value.clone())),
@@ -163,6 +164,7 @@ impl AgentEntry {
         match self.protocol {
             Protocol::Acp => Box::new(Acp::default()),
             Protocol::Claude => Box::new(Claude::default()),
+            Protocol::Codex => Box::new(Codex::default()),
         }
     }
 
@@ -174,6 +176,7 @@ impl AgentEntry {
         Ok(match self.protocol {
             Protocol::Acp => Box::new(Acp::restore(state)?),
             Protocol::Claude => Box::new(Claude::restore(state)?),
+            Protocol::Codex => Box::new(Codex::restore(state)?),
         })
     }
 

@@ -32,6 +32,8 @@ pub enum Protocol {
     Acp,
     /// Claude Code's stream-json.
     Claude,
+    /// Codex's app-server.
+    Codex,
 }
 
 impl Protocol {
@@ -41,6 +43,7 @@ impl Protocol {
         match self {
             Self::Acp => "acp",
             Self::Claude => "claude",
+            Self::Codex => "codex",
         }
     }
 }
