@@ -77,7 +77,7 @@ images_wait() { wait "$images_pid"; }
 # The leftovers are looked for also after a failure: what a test left behind is part of the picture.
 tests() {
     local failed=
-    step "tests" cargo test --locked || failed=yes
+    step "tests" cargo test --locked --no-fail-fast || failed=yes
     [ -n "$failed" ] || step "the systemd units" tests/systemd.sh || failed=yes
     step "nothing is left behind" nothing_left || failed=yes
     [ -z "$failed" ]

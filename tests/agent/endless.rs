@@ -1,6 +1,6 @@
 //! Agents that open things and never close them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     fuzz::LARGEST_STATE,

@@ -182,6 +182,8 @@ pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) lost: bool,
+    /// Whether it may end before it took its input.
+    pub(crate) may_be_deaf: bool,
 }
 
 impl Finished {
@@ -209,6 +211,7 @@ pub(crate) async fn finish_from(mut attachment: Attachment, mut all: Finished) -
                 return Finished { code, signal, lost, ..all };
             }
             ProcessEvent::InputTaken { .. } => {}
+            ProcessEvent::InputRejected { .. } if all.may_be_deaf => {}
             other => panic!("{other:?}"),
         }
     }
