@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use size::parse_size;
 
+use crate::domain::{FileSetting, Setting};
 use file::File;
 
 /// Where the daemon listens unless told otherwise.
@@ -82,14 +82,24 @@ pub struct Limits {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentTable {
-    /// `acp` or `claude`.
+    /// `acp`, `claude`, ….
     pub protocol: Option<String>,
     /// Program and arguments.
     pub argv: Option<Vec<String>>,
     /// Environment of its processes; never shown.
-    pub env: BTreeMap<String, SecretString>,
+    pub env: BTreeMap<String, Setting>,
+    /// A file with more of it, a `NAME=value` a line.
+    pub env_file: Option<PathBuf>,
     /// Variables of the daemon's own environment that it gets.
     pub pass_env: Option<Vec<String>>,
+    /// Files that its processes find in their container.
+    pub files: Vec<FileSetting>,
+    /// How it is told of the model: `protocol`, `env:NAME`, `arg:--FLAG`.
+    pub model: Option<String>,
+    /// How it is told of the mode.
+    pub mode: Option<String>,
+    /// Whether its conversations are taken up again: `auto`, `never`.
+    pub resume: Option<String>,
     /// The image of workspaces made for it.
     pub image: Option<String>,
     /// For people.

@@ -1,7 +1,9 @@
 //! The composition root: what is started in which order, and how all of it stops.
 
 mod access;
+mod agents;
 mod catalogue;
+mod credentials;
 mod leftovers;
 mod logging;
 mod ready;
@@ -49,7 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let state = ApiState {
         sessions: parts.sessions.clone(),
         workspaces: parts.workspaces.clone(),
-        agents: catalogue::ask(parts.catalogue.clone(), parts.engine.clone()),
+        agents: agents::ask(parts.catalogue.clone(), parts.engine.clone()),
         ready: ready::ask(store.clone(), parts.engine.clone()),
         stop: stop_api.clone(),
     };
@@ -119,7 +121,7 @@ impl Parts {
             workspaces.clone(),
             catalogue.clone(),
             sealer,
-            Arc::new(|name: &str| std::env::var(name).ok().filter(|value| !value.is_empty())),
+            Arc::new(credentials::Credentials::of_process()),
             Timeouts::default(),
             tracker.clone(),
             stop.clone(),

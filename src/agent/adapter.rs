@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::secrets::Secrets;
 use crate::domain::{PermissionOption, PermissionPolicy, TurnError};
 
 /// How an agent process is to be started.
@@ -26,12 +27,23 @@ pub struct StartOptions {
 }
 
 /// The program to run for a start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Launch {
     /// Program and arguments; the program is looked up in the container's PATH.
     pub argv: Vec<String>,
     /// Environment beside that of the workspace and the session.
     pub env: Vec<(String, String)>,
+    /// Files that it finds: path and content.
+    pub files: Vec<(String, String)>,
+    /// What of all that nobody is to see.
+    pub secrets: Secrets,
+}
+
+impl std::fmt::Debug for Launch {
+    // Environment and files hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Launch").field("argv", &self.argv).finish_non_exhaustive()
+    }
 }
 
 /// What an adapter wants or has learned. The order of a batch is the order in which it happened.
@@ -107,6 +119,14 @@ pub trait Adapter: Send {
 
     /// Gives the agent a prompt of ACP content blocks. Called only when ready and no turn runs.
     fn prompt(&mut self, content: &[Value]) -> Vec<Output>;
+
+    /// Whether the agent takes all of a prompt's content.
+    ///
+    /// # Errors
+    /// `Unsupported` where it has said that it does not.
+    fn check_prompt(&self, _content: &[Value]) -> Result<(), Unsupported> {
+        Ok(())
+    }
 
     /// Asks the agent to end the running turn; its `TurnEnded` tells that it did. Pending permission requests are
     /// answered as cancelled and withdrawn.

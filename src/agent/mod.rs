@@ -4,7 +4,13 @@ mod acp;
 pub mod adapter;
 mod catalogue;
 mod claude;
+mod codex;
 pub mod lines;
 mod outputs;
+mod secrets;
 
-pub use catalogue::{AgentConfig, AgentEntry, Catalogue, CatalogueError, Protocol, RestoreError};
+pub use catalogue::{
+    Abilities, AgentConfig, AgentEntry, Catalogue, CatalogueError, Choosing, MissingSecret, Protocol, RestoreError,
+    Resume, Surroundings, Way,
+};
+pub use secrets::Secrets;

@@ -1,4 +1,4 @@
-//! What both adapters need to say things: updates as raw JSON, bounded words, and lines given back whole.
+//! What all adapters need to say things: updates as raw JSON, bounded words, and lines given back whole.
 
 use serde_json::{Value, value::RawValue};
 
@@ -39,6 +39,14 @@ pub(super) fn failed(message: String, status: Option<u16>) -> Output {
     Output::TurnEnded(TurnEnd { error: Some(TurnError { message, status }), ..TurnEnd::default() })
 }
 
+/// A name for a JSON-RPC request that no other request has: a string that looks like a number keeps its quotes.
+pub(super) fn permission_id(rpc_id: &Value) -> String {
+    match rpc_id.as_str() {
+        Some(text) if !text.is_empty() && text.parse::<f64>().is_err() && !text.starts_with('"') => text.to_owned(),
+        _ => rpc_id.to_string(),
+    }
+}
+
 /// At most `most` bytes of a text, cut at a character.
 pub(super) fn clip(text: &str, most: usize) -> &str {
     if text.len() <= most {
@@ -53,7 +61,17 @@ pub(super) fn clip(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn permission_ids_never_meet() {
+        assert_eq!(permission_id(&json!(4)), "4");
+        assert_eq!(permission_id(&json!("4")), "\"4\"");
+        assert_eq!(permission_id(&json!("a-b")), "a-b");
+        assert_eq!(permission_id(&json!("\"4\"")), "\"\\\"4\\\"\"");
+    }
 
     #[test]
     fn a_verbatim_update_has_no_line_breaks_and_is_otherwise_untouched() {

@@ -1,4 +1,4 @@
-//! `GET /v1/agents`: which agents there are.
+//! `GET /v1/agents`: which agents there are, whether they are in their image, and what they can do.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,6 +9,9 @@ use super::ApiState;
 use super::extract::Params;
 use super::problem::Problem;
 use crate::domain::Page;
+
+/// The longest reference of an image, in bytes.
+const IMAGE_MAX: usize = 512;
 
 /// An agent of the catalogue.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -21,7 +24,7 @@ pub struct AgentInfo {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The image of a workspace made for it, unless another is asked for.
+    /// The image that the rest is about: that of a workspace made for it, unless another was asked about.
     pub image: String,
     /// Whether the engine has the image; absent when the engine can't be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,11 +32,64 @@ pub struct AgentInfo {
     /// The command that makes the image, where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether the image has this agent, by its label `wharf.agent.NAME`; `null` when the image can't tell.
+    pub in_image: Option<bool>,
+    /// The agent's version in that image; `null` when the image can't tell.
+    pub version: Option<String>,
+    /// What it can do.
+    pub can: AgentAbilities,
 }
 
-/// The agents that a session can be made with.
-#[utoipa::path(get, path = "/v1/agents", tag = "agents", responses((status = 200, body = Page<AgentInfo>)))]
+/// What an agent can do. `null`: it announces that when it runs, and a request that it can't follow is refused then.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct AgentAbilities {
+    /// Take a conversation up again.
+    pub resume: Option<bool>,
+    /// End a running turn; wharf sees to it for every agent.
+    pub cancel: bool,
+    /// When a model can be chosen.
+    pub model: Option<When>,
+    /// When a mode can be chosen.
+    pub mode: Option<When>,
+    /// Its modes.
+    pub modes: Option<Vec<String>>,
+    /// Ask for permissions.
+    pub permissions: Option<bool>,
+    /// Take images in prompts.
+    pub images: Option<bool>,
+    /// How it reaches MCP servers: `stdio`, `http`, `sse`.
+    pub mcp: Option<Vec<String>>,
+}
+
+/// When something can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// When the agent starts.
+    AtStart,
+    /// In the middle of a conversation too.
+    AnyTime,
+}
+
+/// The agents that a session can be made with; `image` asks about another image than their own.
+#[utoipa::path(
+    get, path = "/v1/agents", tag = "agents",
+    params(("image" = Option<String>, Query, description = "an image to look into, instead of each agent's own")),
+    responses((status = 200, body = Page<AgentInfo>)),
+)]
 pub(super) async fn list(State(api): State<ApiState>, query: Params) -> Result<Json<Page<AgentInfo>>, Problem> {
-    query.only(&[])?;
-    Ok(Json(Page { items: (api.agents)().await, next: None }))
+    let image = query.only(&["image"])?.text("image")?;
+    if image.as_ref().is_some_and(|image| !is_image(image)) {
+        return Err(Problem::parameter(
+            "image",
+            "`image` has to be like `NAME:TAG` or `NAME@sha256:DIGEST`".to_owned(),
+        ));
+    }
+    Ok(Json(Page { items: (api.agents)(image).await, next: None }))
+}
+
+/// Whether it can be the reference of an image: it becomes a part of a path that the engine is asked for.
+fn is_image(text: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || "/:@._-".contains(c);
+    (1..=IMAGE_MAX).contains(&text.len()) && text.chars().all(known) && !text.contains("..")
 }

@@ -34,7 +34,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::{Access, Auth, Transport};
-pub use agents::AgentInfo;
+pub use agents::{AgentAbilities, AgentInfo, When};
 pub use health::{Component, Health, Readiness};
 pub use listen::{ListenError, Listeners};
 pub use problem::{Problem, ProblemBody};
@@ -47,6 +47,9 @@ use crate::workspace::Workspaces;
 /// A question that the composition root answers.
 pub type Ask<T> = Arc<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>;
 
+/// What is known of the agents, in their own images or in another.
+pub type AskAgents = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Vec<AgentInfo>> + Send + Sync>;
+
 /// What the handlers need; cheap to clone.
 #[derive(Clone)]
 pub struct ApiState {
@@ -55,7 +58,7 @@ pub struct ApiState {
     /// The workspaces.
     pub workspaces: Workspaces,
     /// The catalogue of agents, in its order.
-    pub agents: Ask<Vec<AgentInfo>>,
+    pub agents: AskAgents,
     /// The state of each part that the daemon needs; bounded to 10 s by the caller.
     pub ready: Ask<Vec<Component>>,
     /// Ends streams and waits when the daemon stops.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::{Access, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
+use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
 use crate::agent::Catalogue;
 use crate::engine::Engine;
 use crate::seal::Sealer;
@@ -36,12 +36,15 @@ fn state(components: Vec<Component>) -> ApiState {
         image: "wharf/demo:latest".into(),
         image_present: Some(true),
         hint: None,
+        in_image: Some(true),
+        version: None,
+        can: AgentAbilities::default(),
     };
     let (sessions, workspaces) = managers();
     ApiState {
         sessions,
         workspaces,
-        agents: Arc::new(move || std::future::ready(vec![agent.clone()]).boxed()),
+        agents: Arc::new(move |_| std::future::ready(vec![agent.clone()]).boxed()),
         ready: Arc::new(move || std::future::ready(components.clone()).boxed()),
         stop: CancellationToken::new(),
     }
@@ -57,8 +60,8 @@ fn managers() -> (Sessions, Workspaces) {
     let config = WorkspaceConfig::new(dir.path().join("run"), sealer.clone());
     let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
     let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
-    let env = Arc::new(|_: &str| None);
-    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, env, Timeouts::default(), tracker, stop);
+    let (nothing, times) = (Arc::new(()), Timeouts::default());
+    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, tracker, stop);
     (sessions, workspaces)
 }
 

@@ -192,6 +192,9 @@ mod tests {
             image: image.into(),
             image_present: present,
             hint: Some("make images".into()),
+            in_image: None,
+            version: None,
+            can: crate::api::AgentAbilities::default(),
         };
         let agents = [agent("demo", "d", Some(true)), agent("a", "w", Some(false)), agent("b", "w", Some(false))];
         let checks = images(&agents);

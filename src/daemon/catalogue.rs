@@ -1,60 +1,42 @@
-//! The agents: from the configuration to the catalogue, and to what the API shows of them.
+//! The agents: from the configuration to the catalogue.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret as _;
+use serde::de::DeserializeOwned;
 
 use crate::agent::{AgentConfig, Catalogue};
-use crate::api::{AgentInfo, Ask};
-use crate::config::Config;
-use crate::engine::Engine;
-use crate::workspace::image_hint;
+use crate::config::{AgentTable, Config};
 
 /// The built-in agents with what the configuration adds and changes.
 ///
 /// # Errors
 /// An agent that can't be; the message names it.
 pub(super) fn build(config: &Config) -> anyhow::Result<Catalogue> {
-    let mut agents = std::collections::BTreeMap::new();
-    for (name, table) in &config.agents {
-        let protocol = table
-            .protocol
-            .as_ref()
-            .map(|text| serde_json::from_value(serde_json::Value::String(text.clone())))
-            .transpose()
-            .map_err(|e| anyhow::anyhow!("agents.{name}.protocol: {e}"))?;
-        let env = table.env.iter().map(|(k, v)| (k.clone(), v.expose_secret().to_owned())).collect();
-        let agent = AgentConfig {
-            protocol,
-            argv: table.argv.clone(),
-            env,
-            pass_env: table.pass_env.clone(),
-            image: table.image.clone(),
-            description: table.description.clone(),
-        };
-        agents.insert(name.clone(), agent);
-    }
-    Ok(Catalogue::new(agents)?)
+    let agents: anyhow::Result<BTreeMap<_, _>> =
+        config.agents.iter().map(|(name, table)| Ok((name.clone(), agent(name, table)?))).collect();
+    Ok(Catalogue::new(agents?)?)
 }
 
-/// Answers `GET /v1/agents`.
-pub(super) fn ask(catalogue: Arc<Catalogue>, engine: Engine) -> Ask<Vec<AgentInfo>> {
-    Arc::new(move || {
-        let (catalogue, engine) = (catalogue.clone(), engine.clone());
-        Box::pin(async move {
-            let mut agents = Vec::new();
-            for entry in catalogue.entries() {
-                let present = engine.image_exists(entry.image()).await.ok();
-                agents.push(AgentInfo {
-                    name: entry.name().to_owned(),
-                    protocol: entry.protocol().as_str().to_owned(),
-                    description: Some(entry.description().to_owned()).filter(|text| !text.is_empty()),
-                    image: entry.image().to_owned(),
-                    image_present: present,
-                    hint: (present == Some(false)).then(|| image_hint(entry.image())),
-                });
-            }
-            agents
-        })
+fn agent(name: &str, table: &AgentTable) -> anyhow::Result<AgentConfig> {
+    let AgentTable { protocol, argv, env, env_file, pass_env, files, model, mode, resume, image, description } =
+        table.clone();
+    Ok(AgentConfig {
+        protocol: word(name, "protocol", protocol)?,
+        argv,
+        env,
+        env_file,
+        pass_env,
+        files,
+        model: word(name, "model", model)?,
+        mode: word(name, "mode", mode)?,
+        resume: word(name, "resume", resume)?,
+        image,
+        description,
     })
+}
+
+/// A word of a kind that the agents' room knows.
+fn word<T: DeserializeOwned>(agent: &str, key: &str, text: Option<String>) -> anyhow::Result<Option<T>> {
+    let read = text.map(|text| serde_json::from_value(serde_json::Value::String(text))).transpose();
+    read.map_err(|e| anyhow::anyhow!("agents.{agent}.{key}: {e}"))
 }

@@ -7,6 +7,7 @@ mod permission;
 mod prompt;
 mod sealed_bytes;
 mod session;
+mod setting;
 mod time;
 mod workspace;
 
@@ -19,5 +20,6 @@ pub use session::{
     Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, TurnOutcome,
     TurnProgress,
 };
+pub use setting::{FileSetting, Setting};
 pub use time::Timestamp;
 pub use workspace::{Network, Repo, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus};

@@ -7,7 +7,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{Engine, EngineError, LONG, SHORT};
+use super::{Engine, EngineError, LONG, LabelSet, SHORT};
 
 impl Engine {
     /// Whether the engine has the image.
@@ -18,6 +18,21 @@ impl Engine {
         match self.call(image, SHORT, self.docker.inspect_image(image)).await {
             Ok(_) => Ok(true),
             Err(EngineError::ImageMissing { .. } | EngineError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An image's labels; `None` where the engine has no such image.
+    ///
+    /// # Errors
+    /// `Invalid` where the reference can't be, `Unreachable`, …
+    pub async fn image_labels(&self, image: &str) -> Result<Option<LabelSet>, EngineError> {
+        match self.call(image, SHORT, self.docker.inspect_image(image)).await {
+            Ok(found) => {
+                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+                Ok(Some(labels.into_iter().collect()))
+            }
+            Err(EngineError::ImageMissing { .. } | EngineError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

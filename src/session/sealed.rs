@@ -10,9 +10,18 @@ use crate::domain::Progress;
 use crate::seal::Sealer;
 
 /// The progress as it may be stored. Until the handshake is complete, the outbox and the adapter may hold the headers
-/// and environments of the session's MCP servers; afterwards they hold none, and nothing has to be sealed.
-pub(super) fn seal<'a>(progress: &'a Progress, sealer: &Sealer) -> Result<Cow<'a, Progress>, SessionError> {
-    if progress.process.as_ref().is_none_or(|process| process.ready) {
+/// and environments of the session's MCP servers; afterwards they hold none, and nothing has to be sealed but what the
+/// agent itself quotes: `finds` tells whether a text holds a secret.
+pub(super) fn seal<'a>(
+    progress: &'a Progress,
+    sealer: &Sealer,
+    finds: impl Fn(&str) -> bool,
+) -> Result<Cow<'a, Progress>, SessionError> {
+    let quoted = || {
+        let sent = progress.process.iter().flat_map(|process| &process.outbox).any(|entry| finds(&entry.text));
+        sent || progress.adapter.as_ref().is_some_and(|adapter| finds(&adapter.to_string()))
+    };
+    if progress.process.as_ref().is_none_or(|process| process.ready) && !quoted() {
         return Ok(Cow::Borrowed(progress));
     }
     let mut stored = progress.clone();
@@ -76,10 +85,14 @@ mod tests {
             outbox: vec![OutboxEntry { n: 1, mark: false, text: "hunter2 ü".into(), sealed: false }],
             ready: false,
         });
-        let stored = seal(&progress, &sealer).unwrap().into_owned();
+        let stored = seal(&progress, &sealer, |_| false).unwrap().into_owned();
         assert!(!serde_json::to_string(&stored).unwrap().contains("hunter2"));
         assert_eq!(open(stored, &sealer).unwrap(), progress);
         progress.process.as_mut().unwrap().ready = true;
-        assert!(matches!(seal(&progress, &sealer).unwrap(), Cow::Borrowed(_)), "nothing to hide, nothing to pay");
+        let shown = seal(&progress, &sealer, |_| false).unwrap();
+        assert!(matches!(shown, Cow::Borrowed(_)), "nothing to hide, nothing to pay");
+        let quoted = seal(&progress, &sealer, |text| text.contains("hunter2")).unwrap().into_owned();
+        assert!(!serde_json::to_string(&quoted).unwrap().contains("hunter2"));
+        assert_eq!(open(quoted, &sealer).unwrap(), progress);
     }
 }

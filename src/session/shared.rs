@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::log::SessionLog;
-use crate::agent::Catalogue;
+use crate::agent::{Catalogue, Surroundings};
 use crate::domain::SessionId;
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
@@ -45,16 +45,13 @@ impl Default for Timeouts {
     }
 }
 
-/// A value of an environment variable of the daemon.
-pub type EnvLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
-
 /// What all sessions of a daemon share.
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) workspaces: Workspaces,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) sealer: Sealer,
-    pub(super) env: Arc<EnvLookup>,
+    pub(super) surroundings: Arc<dyn Surroundings>,
     pub(super) timeouts: Timeouts,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -70,7 +67,7 @@ impl Shared {
         workspaces: Workspaces,
         catalogue: Arc<Catalogue>,
         sealer: Sealer,
-        env: Arc<EnvLookup>,
+        surroundings: Arc<dyn Surroundings>,
         timeouts: Timeouts,
         tracker: TaskTracker,
         stop: CancellationToken,
@@ -80,7 +77,7 @@ impl Shared {
             workspaces,
             catalogue,
             sealer,
-            env,
+            surroundings,
             timeouts,
             tracker,
             stop,

@@ -41,6 +41,7 @@ pub mod kind {
     pub const LIST: u8 = 12;
     pub const PING: u8 = 13;
     pub const DETACH: u8 = 14;
+    pub const START_WITH_FILES: u8 = 15;
 
     pub const WELCOME: u8 = 65;
     pub const ERROR: u8 = 66;

@@ -79,7 +79,7 @@ pub struct Size {
     pub cols: u16,
 }
 
-/// `START`: answered with `DONE`, or with `ERROR` if the program could not be run. A known id is not started again.
+/// `START`, and `START_WITH_FILES`, which is another kind so that a tether that knows no files says so: answered with `DONE`, or with `ERROR` if the program could not be run. A known id is not started again.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Start {
     /// The request's number.
@@ -99,6 +99,29 @@ pub struct Start {
     /// With a terminal of this size; else pipes.
     #[serde(default)]
     pub pty: Option<Size>,
+    /// Files that it finds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<StartFile>,
+}
+
+/// A file that a process finds, for as long as it runs.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StartFile {
+    /// Where the process looks for it, absolute; a link is put there.
+    pub path: String,
+    /// What it holds.
+    #[serde(default)]
+    pub text: String,
+    /// Where it really is: tether's own word to its launcher.
+    #[serde(default)]
+    pub at: String,
+}
+
+impl fmt::Debug for StartFile {
+    // Its content is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartFile").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Start {

@@ -24,6 +24,8 @@ pub(super) const GRACE_SECONDS: u32 = 10;
 /// The agent's working directory and home; the volumes behind them belong to the user that agents run as.
 const WORK: &str = "/workspace";
 const HOME: &str = "/home/agent";
+/// In memory: what agents are given lies here for as long as they run.
+const FILES: &str = "/run/wharf-files";
 const STATE: &str = "/var/lib/wharf";
 const OWNER: &str = "1000:1000";
 
@@ -74,7 +76,8 @@ pub(super) fn spec(
 fn entrypoint(with_host_socket: bool) -> Vec<String> {
     let own = |dir: &str| format!("{OWNER}:{dir}");
     let (work, home) = (own(WORK), own(HOME));
-    let args = [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--own", &work, "--own", &home];
+    let args =
+        [PROGRAM, "serve", "--state", STATE, "--socket", SOCKET, "--files", FILES, "--own", &work, "--own", &home];
     let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     if with_host_socket {
         args.extend(["--host-socket".to_owned(), format!("{HOST_DIR}/{HOST_SOCKET}")]);

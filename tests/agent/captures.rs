@@ -142,3 +142,48 @@ fn claude_resumes_or_says_that_it_cannot() {
     let failed = "resume failed: No conversation found with session ID: 99999999-2222-4333-8444-555555555555";
     assert_eq!(said.last().unwrap(), failed);
 }
+
+#[test]
+fn codex_transcripts() {
+    for name in ["codex-1-appserver", "codex-4-eof-midturn", "codex-5-tools", "codex-6-cancel", "codex-7-mcp"] {
+        let said = play("codex", &capture(name), None);
+        assert_eq!(unparsed(&said), 0, "{name}");
+        approve(name, &said);
+    }
+}
+
+/// What was streamed is the whole text, once.
+#[test]
+fn codex_says_everything_once() {
+    let said = play("codex", &capture("codex-1-appserver"), None);
+    let text: String = said
+        .iter()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("update ")?).ok())
+        .filter(|update| update["sessionUpdate"] == "agent_message_chunk")
+        .filter_map(|update| Some(update["content"]["text"].as_str()?.to_owned()))
+        .collect();
+    assert!(text.starts_with("hello from codex turn oneDONE\nChunk ID: 023fd0\n"), "{text}");
+    assert_eq!(text.matches("hello from codex").count(), 1);
+    assert!(text.ends_with("steered answerstill alive"), "{text}");
+}
+
+#[test]
+fn codex_resumes_or_says_that_it_cannot() {
+    let id = "01a1fdd4-5919-7b60-903f-7d98b444742e";
+    let said = play("codex", &capture("codex-2-resume"), Some(id));
+    let told: Vec<_> = said.iter().filter(|line| line.starts_with("linked") || *line == "ready").collect();
+    assert_eq!(told, [&format!("linked {id}"), "ready"]);
+    assert!(said.iter().any(|line| line.starts_with("update") && line.contains("turns=16")), "{said:#?}");
+    approve("codex-2-resume", &said);
+
+    // The same transcript's other resume, of a thread that is not there.
+    let unknown = "01a1fdb1-0000-7aa0-97df-a419dd50ee33";
+    let mut recorded = capture("codex-2-resume");
+    let is_resume = |line: &Recorded| line.direction == '>' && line.text.contains("thread/resume");
+    let first = recorded.iter().position(is_resume).unwrap();
+    let second = recorded.iter().rposition(is_resume).unwrap();
+    recorded.drain(first..second);
+    recorded.truncate(first + 2);
+    let said = play("codex", &recorded, Some(unknown));
+    assert_eq!(said.last().unwrap(), &format!("resume failed: no rollout found for thread id {unknown}"));
+}

@@ -260,3 +260,32 @@ fn claude_shows_changes_plans_and_sub_agents() {
         insta::assert_snapshot!("claude-tools", player.said[before..].join("\n"));
     });
 }
+
+#[test]
+fn claude_tells_its_models_and_why_it_waits() {
+    let mut player = Player::new("claude", Feed::Restored);
+    player.start(&options(None));
+    let models = json!([{"value": "default", "displayName": "Default"}, {"value": "opus", "displayName": "Opus"}]);
+    let answer = |id: &str, response: Value| {
+        json!({"type": "control_response", "response": {"subtype": "success", "request_id": id, "response": response}})
+            .to_string()
+    };
+    let told = |player: &Player| -> Value {
+        let line = player.said.iter().rev().find(|line| line.contains("config_option_update")).unwrap();
+        serde_json::from_str(line.strip_prefix("update ").unwrap()).unwrap()
+    };
+    player.receive(&answer("1", json!({"models": models})));
+    assert_eq!(told(&player)["configOptions"][0]["currentValue"], "default");
+    player.call(|adapter| adapter.set_model("new-one").unwrap());
+    player.receive(&answer("2", json!({})));
+    let options = json!([{"value": "default", "name": "Default"}, {"value": "opus", "name": "Opus"},
+        {"value": "new-one", "name": "new-one"}]);
+    assert_eq!(told(&player)["configOptions"][0]["currentValue"], "new-one");
+    assert_eq!(told(&player)["configOptions"][0]["options"], options);
+    let retry = json!({"type": "system", "subtype": "api_retry", "attempt": 2, "max_retries": 10,
+        "retry_delay_ms": 1250.5, "error_status": 529, "error": "overloaded"});
+    player.receive(&retry.to_string());
+    assert!(last(&player).contains("The model's API failed (529 overloaded); attempt 2 of 10 follows in 1.3 s."));
+    player.receive(r#"{"subtype":"compact_boundary","type":"system"}"#);
+    assert!(last(&player).contains("agent_thought_chunk") && last(&player).contains("compacted"));
+}

@@ -1,18 +1,31 @@
-//! Noise: whatever an agent says, the adapters neither panic nor grow.
+//! Noise: whatever an agent says, the adapters neither panic nor grow, and understand what makes sense again.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use wharf::agent::{
+    adapter::{Adapter, Output},
+    lines::{LONGEST_LINE, Lines},
+};
 
-use crate::script::{Feed, Player, Recorded, capture, options, render};
+use crate::script::{Feed, Player, Recorded, capture, catalogue, options, render};
 
-const CAPTURES: [(&str, &str); 6] = [
+const AGENTS: [&str; 3] = ["opencode", "claude", "codex"];
+
+const CAPTURES: [(&str, &str); 10] = [
     ("opencode", "acp-opencode-1"),
     ("opencode", "acp-opencode-2-load"),
     ("opencode", "acp-opencode-4-permission"),
     ("claude", "claude-2-control"),
     ("claude", "claude-3-interrupt-tool"),
     ("claude", "claude-3-resume-unknown"),
+    ("codex", "codex-1-appserver"),
+    ("codex", "codex-2-resume"),
+    ("codex", "codex-5-tools"),
+    ("codex", "codex-7-mcp"),
 ];
+
+/// The most that a state may take whatever was said; an agent that makes sense needs a tenth of it.
+pub(crate) const LARGEST_STATE: usize = 256 * 1024;
 
 fn said_by_agent(name: &str) -> Vec<Recorded> {
     capture(name).into_iter().filter(|line| line.direction == '<').collect()
@@ -40,24 +53,134 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn feed(player: &mut Player, line: &[u8], call: u8) {
-    let outputs = player.adapter.receive(line);
-    for output in &outputs {
-        render(output);
+/// What a client does between two lines.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Nothing,
+    Prompt,
+    Cancel,
+    Answer(u8),
+    Model,
+    Mode(usize),
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => Just(Act::Nothing),
+        3 => Just(Act::Prompt),
+        2 => Just(Act::Cancel),
+        2 => (0..4u8).prop_map(Act::Answer),
+        1 => Just(Act::Model),
+        1 => (0..4usize).prop_map(Act::Mode),
+        2 => Just(Act::Restart),
+    ]
+}
+
+/// An adapter under noise, and what must hold of it at every moment.
+struct Noisy {
+    agent: &'static str,
+    adapter: Box<dyn Adapter>,
+    lines: Lines,
+    prompts: usize,
+    ends: usize,
+}
+
+impl Noisy {
+    fn new(agent: &'static str, resume: Option<&str>) -> Self {
+        let adapter = catalogue().get(agent).unwrap().adapter();
+        let mut noisy = Self { agent, adapter, lines: Lines::new(0), prompts: 0, ends: 0 };
+        let outputs = noisy.adapter.start(&options(resume));
+        noisy.check(&outputs);
+        noisy
     }
-    match call {
-        0..10 => drop(player.adapter.prompt(&[json!({"type": "text", "text": "x"})])),
-        10..15 => drop(player.adapter.cancel()),
-        15..20 => drop(player.adapter.answer_permission("0", "once")),
-        20..25 => drop(player.adapter.set_model("mock/mock-2")),
-        _ => {}
+
+    /// With the handshake of a transcript's conversation behind it.
+    fn ready(agent: &'static str, name: &str) -> Self {
+        let text: String = capture(name).into_iter().map(|line| line.text + "\n").collect();
+        let id = |key: &str| {
+            let found = text.split_once(key).and_then(|(_, rest)| rest.split('"').next());
+            found.unwrap_or("s").to_owned()
+        };
+        let answers = match agent {
+            "opencode" => vec![
+                json!({"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1}}),
+                json!({"jsonrpc": "2.0", "id": 2, "result": {"sessionId": id("\"sessionId\":\"")}}),
+            ],
+            "claude" => vec![json!({"type": "control_response",
+                "response": {"subtype": "success", "request_id": "1", "response": {}}})],
+            _ => vec![
+                json!({"id": 1, "result": {}}),
+                json!({"id": 2, "result": {}}),
+                json!({"id": 3, "result": {"thread": {"id": id("\"threadId\":\"")}}}),
+            ],
+        };
+        let mut noisy = Self::new(agent, None);
+        for answer in answers {
+            noisy.feed(format!("{answer}\n").as_bytes());
+        }
+        noisy
     }
-    let state = player.adapter.state().to_string();
-    assert!(state.len() < 256 * 1024, "the state has grown to {} bytes", state.len());
-    if call.is_multiple_of(16) {
-        let state = serde_json::from_str(&state).unwrap();
-        player.adapter = crate::script::catalogue().restore(player.agent, &state).unwrap();
+
+    fn check(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            render(output);
+            match output {
+                Output::Send(text) => {
+                    let line = text.strip_suffix('\n').unwrap();
+                    assert!(!line.contains('\n') && serde_json::from_str::<Value>(line).is_ok(), "{text}");
+                }
+                Output::TurnEnded(_) => self.ends += 1,
+                _ => {}
+            }
+        }
+        assert!(self.ends <= self.prompts, "{} ends of {} prompts", self.ends, self.prompts);
+        let state = self.adapter.state().to_string();
+        assert!(state.len() < LARGEST_STATE, "the state has grown to {} bytes", state.len());
     }
+
+    /// Takes bytes as they come from a process.
+    fn feed(&mut self, bytes: &[u8]) {
+        for line in self.lines.push(bytes) {
+            let outputs = self.adapter.receive(&line.bytes);
+            self.check(&outputs);
+        }
+        assert!(self.lines.pending() <= LONGEST_LINE);
+    }
+
+    fn act(&mut self, act: Act) {
+        let modes = ["default", "untrusted", "build", "no such mode"];
+        let outputs = match act {
+            Act::Nothing => return,
+            Act::Prompt => {
+                let outputs = self.adapter.prompt(&[json!({"type": "text", "text": "é\nx"})]);
+                self.prompts += usize::from(!outputs.is_empty());
+                outputs
+            }
+            Act::Cancel => self.adapter.cancel(),
+            Act::Answer(id) => self.adapter.answer_permission(&id.to_string(), "allow_once"),
+            Act::Model => self.adapter.set_model("mock/mock-2").unwrap_or_default(),
+            Act::Mode(which) => self.adapter.set_mode(modes[which]).unwrap_or_default(),
+            Act::Restart => {
+                let before = self.adapter.state();
+                let state = serde_json::from_str(&before.to_string()).unwrap();
+                self.adapter = catalogue().restore(self.agent, &state).unwrap();
+                assert_eq!(before, self.adapter.state());
+                return;
+            }
+        };
+        self.check(&outputs);
+    }
+}
+
+/// A line that no agent means.
+fn garbage() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 1..80).prop_filter("it makes sense", |bytes| {
+        !bytes.contains(&b'\n')
+            && !bytes.ends_with(b"\r")
+            && !bytes.trim_ascii().is_empty()
+            && serde_json::from_slice::<Value>(bytes).is_err()
+    })
 }
 
 proptest! {
@@ -66,97 +189,146 @@ proptest! {
     #[test]
     fn damaged_transcripts(
         which in 0..CAPTURES.len(),
-        changes in proptest::collection::vec((change(), any::<u8>()), 40..120),
+        changes in proptest::collection::vec((change(), act()), 40..120),
         skip in 0..60usize,
     ) {
         let (agent, name) = CAPTURES[which];
-        let mut lines = said_by_agent(name);
-        let mut player = Player::new(agent, Feed::Lines);
-        player.start(&options(None));
-        // The start is kept, so that the damage meets every state and not the handshake only.
-        let start = if agent == "claude" { 1 } else { 2 };
-        for line in lines.drain(..start.min(lines.len())) {
-            let line = line.text.replace("\"req_1\"", "\"1\"");
-            feed(&mut player, line.as_bytes(), 255);
-        }
-        let mut lines = lines.into_iter().skip(skip).collect::<std::collections::VecDeque<_>>();
-        for (change, call) in changes {
-            let Some(line) = lines.pop_front() else { break };
-            let mut bytes = line.text.clone().into_bytes();
+        let mut noisy = if skip % 4 == 0 { Noisy::new(agent, None) } else { Noisy::ready(agent, name) };
+        let mut lines: std::collections::VecDeque<_> =
+            said_by_agent(name).into_iter().map(|line| format!("{}\n", line.text).into_bytes()).collect();
+        lines.drain(..skip.min(lines.len()));
+        for (change, act) in changes {
+            let Some(mut bytes) = lines.pop_front() else { break };
             match change {
-                Change::Keep => feed(&mut player, &bytes, call),
-                Change::Cut(at) => feed(&mut player, &bytes[..at % bytes.len()], call),
+                Change::Keep => noisy.feed(&bytes),
+                Change::Cut(at) => {
+                    bytes.truncate(at % bytes.len());
+                    bytes.push(b'\n');
+                    noisy.feed(&bytes);
+                }
                 Change::Flip(at, byte) => {
                     let at = at % bytes.len();
                     bytes[at] = byte;
-                    feed(&mut player, &bytes, call);
+                    noisy.feed(&bytes);
                 }
                 Change::Twice => {
-                    feed(&mut player, &bytes, call);
-                    feed(&mut player, &bytes, call);
+                    noisy.feed(&bytes);
+                    noisy.feed(&bytes);
                 }
                 Change::Drop => {}
                 Change::Swap => {
                     if let Some(next) = lines.pop_front() {
-                        lines.push_front(line);
-                        lines.push_front(next);
-                        let Some(next) = lines.pop_front() else { continue };
-                        feed(&mut player, next.text.as_bytes(), call);
+                        noisy.feed(&next);
                     }
+                    noisy.feed(&bytes);
                 }
             }
+            noisy.act(act);
         }
     }
 
     #[test]
-    fn noise(lines in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..60), any::<u8>()), 0..40)) {
-        for agent in ["opencode", "claude"] {
-            let mut player = Player::new(agent, Feed::Lines);
-            player.start(&options(Some("x")));
-            for (line, call) in &lines {
-                feed(&mut player, line, *call);
+    fn random_bytes(chunks in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..60), act()), 0..60)) {
+        for agent in AGENTS {
+            let mut noisy = Noisy::new(agent, Some("x"));
+            for (chunk, act) in &chunks {
+                noisy.feed(chunk);
+                noisy.act(*act);
             }
         }
     }
-}
 
-/// An agent that opens things and never closes them.
-#[test]
-fn an_endless_agent_does_not_make_the_state_grow() {
-    let mut player = Player::new("claude", Feed::Lines);
-    player.start(&options(None));
-    player.receive(r#"{"type":"control_response","response":{"subtype":"success","request_id":"1","response":{}}}"#);
-    player.call(|adapter| adapter.prompt(&[json!({"type": "text", "text": "x"})]));
-    let long = "x".repeat(1000);
-    for n in 0..2000 {
-        let lines = [
-            json!({"type": "stream_event", "parent_tool_use_id": format!("p{n}"),
-                "event": {"type": "message_start", "message": {"id": format!("m{n}")}}}),
-            json!({"type": "stream_event", "parent_tool_use_id": null, "event": {"type": "content_block_delta",
-                "index": n, "delta": {"type": "text_delta", "text": long}}}),
-            json!({"type": "assistant", "message": {"id": "m", "content": [{"type": "tool_use", "id": format!("t{n}"),
-                "name": "TaskCreate", "input": {"subject": long}}]}}),
-            json!({"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": format!("t{}", n / 2),
-                "content": ""}]}, "tool_use_result": {"task": {"id": format!("{n}")}}}),
-            json!({"type": "control_request", "request_id": format!("r{n}"), "request": {"subtype": "can_use_tool",
-                "tool_name": long, "input": {"command": long}, "permission_suggestions": [{"type": "addRules"}]}}),
-        ];
-        for line in lines {
-            player.receive(&line.to_string());
+    /// Any part of any message may be anything else: a tree of the agent's own keys with values of every kind.
+    #[test]
+    fn mutated_values(
+        which in 0..CAPTURES.len(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..8usize, act()), 20..60),
+    ) {
+        let (agent, name) = CAPTURES[which];
+        let lines = said_by_agent(name);
+        let mut noisy = Noisy::ready(agent, name);
+        for (line, place, value, act) in changes {
+            let mut message: Value = serde_json::from_str(&line.get(&lines).text).unwrap();
+            let mut places = Vec::new();
+            pointers(&message, String::new(), &mut places);
+            let place = place.get(&places);
+            *message.pointer_mut(place).unwrap() = match value {
+                0 => Value::Null,
+                1 => json!(-1),
+                2 => json!(u64::MAX),
+                3 => json!("é".repeat(400)),
+                4 => json!([null, "x", {"type": "text"}]),
+                5 => json!({"type": "text", "text": 5}),
+                6 => json!(""),
+                _ => json!(1.5e300),
+            };
+            noisy.feed(format!("{message}\n").as_bytes());
+            noisy.act(act);
         }
     }
-    let size = player.adapter.state().to_string().len();
-    assert!(size < 256 * 1024, "{size}");
-    let mut player = Player::new("opencode", Feed::Lines);
-    player.start(&options(None));
-    player.receive(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1}}"#);
-    player.receive(r#"{"jsonrpc":"2.0","id":2,"result":{"sessionId":"s"}}"#);
-    player.call(|adapter| adapter.prompt(&[json!({"type": "text", "text": "x"})]));
-    for n in 0..2000 {
-        let ask = json!({"jsonrpc": "2.0", "id": n, "method": "session/request_permission", "params": {
-            "sessionId": "s", "toolCall": {"toolCallId": long}, "options": []}});
-        player.receive(&ask.to_string());
+
+    #[test]
+    fn sense_behind_nonsense_is_understood(
+        which in 0..CAPTURES.len(),
+        noise in proptest::collection::vec((any::<prop::sample::Index>(), garbage()), 1..20),
+    ) {
+        let (agent, name) = CAPTURES[which];
+        let resume = name.contains("resume").then_some("x");
+        let clean = capture(name);
+        let mut noisy = clean.clone();
+        for (at, garbage) in noise {
+            let at = at.index(noisy.len() + 1);
+            noisy.insert(at, Recorded { direction: '~', text: String::from_utf8_lossy(&garbage).into_owned() });
+        }
+        let play = |lines: &[Recorded]| {
+            let mut player = Player::new(agent, Feed::Lines);
+            player.start(&options(resume));
+            player.play(lines);
+            player.said
+        };
+        let garbled: Vec<_> =
+            noisy.iter().filter(|line| line.direction == '~').map(|line| format!("unparsed {}", line.text)).collect();
+        let mut said = play(&noisy);
+        for line in garbled {
+            let at = said.iter().position(|told| *told == line);
+            prop_assert!(at.is_some(), "lost: {line:?}");
+            said.remove(at.unwrap());
+        }
+        prop_assert_eq!(said, play(&clean));
     }
-    let size = player.adapter.state().to_string().len();
-    assert!(size < 32 * 1024, "{size}");
+}
+
+/// Noise that no turn hears would show nothing.
+#[test]
+fn the_transcripts_run_turns_to_their_end() {
+    for agent in AGENTS {
+        let mut ends = 0;
+        for (_, name) in CAPTURES.into_iter().filter(|(of, _)| *of == agent) {
+            let mut noisy = Noisy::ready(agent, name);
+            for line in said_by_agent(name) {
+                noisy.act(Act::Prompt);
+                noisy.feed(format!("{}\n", line.text).as_bytes());
+            }
+            ends += noisy.ends;
+        }
+        assert!(ends > 0, "{agent}");
+    }
+}
+
+/// The places of all values in a message.
+fn pointers(value: &Value, at: String, places: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                pointers(value, format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), places);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                pointers(value, format!("{at}/{index}"), places);
+            }
+        }
+        _ => {}
+    }
+    places.push(at);
 }

@@ -2,6 +2,8 @@
 
 mod captures;
 mod cases;
+mod codex;
 mod demo;
+mod endless;
 mod fuzz;
 mod script;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use agent_client_protocol_schema::v1::{SessionUpdate, ToolCallUpdate};
 use serde_json::{Value, json};
 use wharf::agent::{
-    Catalogue,
+    Catalogue, Surroundings,
     adapter::{Adapter, Output, StartOptions},
     lines::Lines,
 };
@@ -33,6 +33,23 @@ pub(crate) fn capture(name: &str) -> Vec<Recorded> {
     text.lines().map(line).collect()
 }
 
+/// Surroundings that have nothing for an agent.
+pub(crate) struct Nothing;
+
+impl Surroundings for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn credential(&self, _: &str) -> Result<String, String> {
+        Err("there are none".to_owned())
+    }
+
+    fn file(&self, _: &Path) -> Result<String, String> {
+        Err("there are none".to_owned())
+    }
+}
+
 pub(crate) fn catalogue() -> Catalogue {
     let config = json!({"opencode": {"argv": ["opencode", "acp"]}});
     Catalogue::new(serde_json::from_value(config).unwrap()).unwrap()
@@ -49,13 +66,24 @@ pub(crate) struct Player {
     sent: Vec<Value>,
     /// The adapter's id of a recorded request.
     ids: HashMap<String, Value>,
+    /// Requests that the transcript lacks, answered here.
+    unrecorded: Vec<(&'static str, Value)>,
 }
 
 impl Player {
     pub(crate) fn new(agent: &'static str, feed: Feed) -> Self {
         let adapter = catalogue().get(agent).unwrap().adapter();
         let lines = Lines::new(0);
-        Self { agent, adapter, said: Vec::new(), feed, lines, sent: Vec::new(), ids: HashMap::new() }
+        Self {
+            agent,
+            adapter,
+            said: Vec::new(),
+            feed,
+            lines,
+            sent: Vec::new(),
+            ids: HashMap::new(),
+            unrecorded: Vec::new(),
+        }
     }
 
     pub(crate) fn start(&mut self, options: &StartOptions) {
@@ -105,6 +133,12 @@ impl Player {
                     self.receive(&answer.to_string());
                     continue;
                 }
+                if let Some((_, result)) = self.unrecorded.iter().find(|(method, _)| message["method"] == *method) {
+                    let answer = json!({"id": message["id"], "result": result});
+                    self.said.push(render(&output));
+                    self.receive(&answer.to_string());
+                    continue;
+                }
                 self.sent.push(message);
             }
             self.said.push(render(&output));
@@ -113,17 +147,30 @@ impl Player {
 
     /// Plays all lines.
     pub(crate) fn play(&mut self, recorded: &[Recorded]) {
+        if self.agent == "codex" {
+            let nobody = json!({"account": null, "requiresOpenaiAuth": false});
+            let asked = [("account/read", nobody), ("thread/backgroundTerminals/clean", json!({}))];
+            let is_recorded =
+                |method: &str| recorded.iter().any(|line| line.direction == '>' && line.text.contains(method));
+            self.unrecorded = asked.into_iter().filter(|(method, _)| !is_recorded(method)).collect();
+        }
         for line in recorded {
             match line.direction {
                 '>' => self.call_as_recorded(&serde_json::from_str(&line.text).unwrap()),
                 '<' => self.feed_recorded(&line.text),
+                // Put in by a test: what no agent means.
+                '~' => self.receive(&line.text),
                 _ => {}
             }
         }
     }
 
     fn call_as_recorded(&mut self, message: &Value) {
-        let (key, made) = if self.agent == "claude" { self.call_claude(message) } else { self.call_acp(message) };
+        let (key, made) = match self.agent {
+            "claude" => self.call_claude(message),
+            "codex" => self.call_codex(message),
+            _ => self.call_acp(message),
+        };
         if let Some((key, made)) = key.zip(made) {
             self.ids.insert(key, made);
         }
@@ -200,6 +247,44 @@ impl Player {
         }
         let made = self.sent.drain(before..).next_back().map(|sent| sent["request_id"].clone());
         (Some(word(&message["request_id"])), made)
+    }
+
+    fn call_codex(&mut self, message: &Value) -> (Option<String>, Option<Value>) {
+        let (id, params) = (&message["id"], &message["params"]);
+        match message["method"].as_str() {
+            Some("turn/start") => {
+                if let Some(model) = params["model"].as_str() {
+                    self.call(|adapter| adapter.set_model(model).unwrap());
+                }
+                if let Some(mode) = params["approvalPolicy"].as_str() {
+                    self.call(|adapter| adapter.set_mode(mode).unwrap());
+                }
+                let blocks = params["input"].as_array().unwrap();
+                self.call(|adapter| adapter.prompt(blocks));
+            }
+            Some("turn/interrupt") => {
+                self.call(Adapter::cancel);
+            }
+            Some(_) => {}
+            None => {
+                let said = message["result"]["decision"].as_str().or_else(|| message["result"]["action"].as_str());
+                let option = match said {
+                    Some("accept") if message["result"]["_meta"].is_object() => "allow_always",
+                    Some("accept") => "allow_once",
+                    Some("acceptForSession") => "allow_always",
+                    Some("decline") => "reject_once",
+                    _ => {
+                        self.call(Adapter::cancel);
+                        return (None, None);
+                    }
+                };
+                self.call(|adapter| adapter.answer_permission(&id.to_string(), option));
+                return (None, None);
+            }
+        }
+        // Some of them the adapter sends on its own, before or after the recorded line.
+        let at = self.sent.iter().position(|sent| sent["method"] == message["method"]);
+        (Some(id.to_string()), at.map(|at| self.sent.remove(at)["id"].clone()))
     }
 
     /// Feeds a recorded line in, with the adapter's own id in the place of the recorded one. An answer to a request

@@ -83,6 +83,7 @@ async fn it_serves_over_exec_and_over_the_hosts_socket() {
     let script = "busybox id -u; busybox touch /workspace/a /workspace/home/b && echo mine; \
                   busybox ls /run/wharf /state/tether 2>&1 | busybox grep -c denied; busybox grep NoNewPrivs /proc/self/status";
     let start = wharf::tether::client::StartProcess {
+        files: Vec::new(),
         env: vec![("PATH".into(), "/bin".into())],
         cwd: "/workspace".into(),
         ..busybox("p", script)

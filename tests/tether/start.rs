@@ -31,6 +31,7 @@ async fn a_process_gets_its_environment_and_nobody_else_does() {
     let client = tether.client().await;
     let secret = format!("hunter2-{}", std::process::id());
     let start = StartProcess {
+        files: Vec::new(),
         env: vec![
             ("TOKEN".into(), secret.clone()),
             ("B".into(), "x=y z".into()),

@@ -159,6 +159,7 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) fn program(id: &str, argv: &[&str]) -> StartProcess {
     StartProcess {
+        files: Vec::new(),
         id: id.to_owned(),
         argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
         env: Vec::new(),

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::{
     Acp,
     message::RpcError,
-    state::{Call, Choice, Phase},
+    state::{Call, Choice, Phase, Takes},
 };
 use crate::agent::{
     adapter::Output,
+    catalogue::check_mcp,
     outputs::{LONGEST_ID, clip},
 };
 
@@ -46,10 +47,23 @@ impl Acp {
         let load = capabilities["loadSession"] == true;
         let resume = capabilities["sessionCapabilities"]["resume"].is_object();
         self.state.resumable = load || resume;
+        let prompt = &capabilities["promptCapabilities"];
+        self.state.takes = Takes {
+            image: prompt["image"] == true,
+            audio: prompt["audio"] == true,
+            resource: prompt["embeddedContext"] == true,
+        };
         let methods = result["authMethods"].as_array().map_or(&[][..], Vec::as_slice);
         let names = methods.iter().filter_map(|method| method["name"].as_str().or_else(|| method["id"].as_str()));
         self.state.auth_methods = names.take(8).map(|name| clip(name, 100).to_owned()).collect();
-        self.open(load, resume)
+        // Over stdio every agent can; the other ways it has to announce.
+        let ways = ["http", "sse"].into_iter().filter(|way| capabilities["mcpCapabilities"][*way] == true);
+        let ways: Vec<_> = std::iter::once("stdio").chain(ways).collect();
+        let servers = self.state.options.as_ref().map_or(&[][..], |options| &options.mcp_servers);
+        match check_mcp("the agent", servers, &ways) {
+            Ok(()) => self.open(load, resume),
+            Err(unsupported) => self.die(unsupported.0),
+        }
     }
 
     /// Makes a session, or takes one up again in the best way that the agent knows.

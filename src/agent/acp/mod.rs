@@ -15,7 +15,7 @@ use self::{
 use super::{
     adapter::{Adapter, Output, StartOptions, Unsupported},
     catalogue::{Protocol, tagged, untagged},
-    outputs::{send, unparsed, verbatim},
+    outputs::{failed, send, unparsed, verbatim},
 };
 
 /// The adapter; all that it knows is its state.
@@ -91,10 +91,24 @@ impl Adapter for Acp {
         if self.state.phase != Phase::Idle {
             return Vec::new();
         }
+        if let Err(unsupported) = self.check_prompt(content) {
+            return vec![failed(unsupported.0, None)];
+        }
         self.state.phase = Phase::Turn { cancelling: false };
         self.state.replaying = false;
         let params = json!({"sessionId": self.state.session_id, "prompt": content});
         vec![self.request(Call::Prompt, "session/prompt", &params)]
+    }
+
+    fn check_prompt(&self, content: &[Value]) -> Result<(), Unsupported> {
+        let takes = self.state.takes;
+        let refused = content.iter().find_map(|block| match block["type"].as_str()? {
+            "image" if !takes.image => Some("images"),
+            "audio" if !takes.audio => Some("audio"),
+            "resource" if !takes.resource => Some("embedded resources (a `resource_link` it takes)"),
+            _ => None,
+        });
+        refused.map_or(Ok(()), |what| Err(Unsupported(format!("this agent's prompts can't hold {what}"))))
     }
 
     fn cancel(&mut self) -> Vec<Output> {

@@ -78,6 +78,21 @@ impl From<&StartOptions> for Start {
     }
 }
 
+/// What an agent's prompts may hold beside text and links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Takes {
+    pub(super) image: bool,
+    pub(super) audio: bool,
+    pub(super) resource: bool,
+}
+
+impl Default for Takes {
+    /// Nothing is refused of which nothing is known.
+    fn default() -> Self {
+        Self { image: true, audio: true, resource: true }
+    }
+}
+
 /// The adapter's state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
@@ -90,6 +105,9 @@ pub(super) struct State {
     /// Whether the agent can take a conversation up again.
     #[serde(default)]
     pub(super) resumable: bool,
+    /// What its prompts may hold beside text and links, as it announced.
+    #[serde(default)]
+    pub(super) takes: Takes,
     /// Names of the ways to log in that the agent offers, for the message of an authentication error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) auth_methods: Vec<String>,

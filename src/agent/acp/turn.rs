@@ -11,7 +11,7 @@ use super::{
 use crate::{
     agent::{
         adapter::{Output, TurnEnd},
-        outputs::{MOST_PERMISSIONS, failed, send, unparsed},
+        outputs::{MOST_PERMISSIONS, failed, permission_id, send, unparsed},
     },
     domain::PermissionOption,
 };
@@ -81,14 +81,6 @@ impl Acp {
     }
 }
 
-/// A name for a request that no other request has: a string that looks like a number keeps its quotes.
-fn permission_id(rpc_id: &Value) -> String {
-    match rpc_id.as_str() {
-        Some(text) if !text.is_empty() && text.parse::<f64>().is_err() && !text.starts_with('"') => text.to_owned(),
-        _ => rpc_id.to_string(),
-    }
-}
-
 fn ended(result: &Value) -> Output {
     let reason = serde_json::from_value::<StopReason>(result["stopReason"].clone());
     match reason {
@@ -98,18 +90,5 @@ fn ended(result: &Value) -> Output {
             error: None,
         }),
         Err(_) => failed(format!("the agent ended the turn with an unknown reason: {}", result["stopReason"]), None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permission_ids_never_meet() {
-        assert_eq!(permission_id(&json!(4)), "4");
-        assert_eq!(permission_id(&json!("4")), "\"4\"");
-        assert_eq!(permission_id(&json!("a-b")), "a-b");
-        assert_eq!(permission_id(&json!("\"4\"")), "\"\\\"4\\\"\"");
     }
 }

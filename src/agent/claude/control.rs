@@ -11,6 +11,10 @@ use crate::agent::{
     outputs::{LONGEST_ID, clip, send, unparsed, update},
 };
 
+/// The most models that are told of, and the most bytes of the name of one.
+const MOST_MODELS: usize = 32;
+const LONGEST_NAME: usize = 120;
+
 impl Claude {
     /// A control request.
     #[allow(clippy::needless_pass_by_value, reason = "a request is made to be sent")]
@@ -38,13 +42,15 @@ impl Claude {
                 Call::FirstMode => self.die(format!("the agent refused the mode: {error}")),
                 // Shown as they are: there is no turn that they could fail.
                 Call::McpServers => std::iter::once(unparsed(line)).chain(self.settled()).collect(),
-                Call::Mode | Call::Interrupt | Call::Other => vec![unparsed(line)],
+                Call::Mode | Call::Model | Call::Interrupt | Call::Other => vec![unparsed(line)],
             });
         }
         let told = &response["response"];
         Some(match call {
             Call::Initialize => {
                 let mut outputs = commands(&told["commands"]);
+                self.learn_models(&told["models"]);
+                outputs.extend(self.tell_models());
                 outputs.extend(told["current_permission_mode"].as_str().and_then(|mode| self.tell_mode(mode)));
                 outputs.extend(self.settled());
                 outputs
@@ -61,6 +67,7 @@ impl Claude {
                 outputs
             }
             Call::Mode => told["mode"].as_str().and_then(|mode| self.tell_mode(mode)).into_iter().collect(),
+            Call::Model => self.tell_models().into_iter().collect(),
             Call::Interrupt | Call::Other => Vec::new(),
         })
     }
@@ -97,6 +104,33 @@ impl Claude {
         }
         self.state.mode = Some(mode.to_owned());
         update(&json!({"sessionUpdate": "current_mode_update", "currentModeId": mode}))
+    }
+
+    fn learn_models(&mut self, list: &Value) {
+        let list = list.as_array().map_or(&[][..], Vec::as_slice);
+        let model = |item: &Value| {
+            let value = item["value"].as_str().filter(|value| value.len() <= LONGEST_NAME)?;
+            let name = item["displayName"].as_str().unwrap_or(value);
+            Some((value.to_owned(), clip(name, LONGEST_NAME).to_owned()))
+        };
+        self.state.models = list.iter().filter_map(model).take(MOST_MODELS).collect();
+    }
+
+    /// Tells which models there are and which is chosen, as ACP's configuration option.
+    fn tell_models(&self) -> Option<Output> {
+        let mut models: Vec<(&str, &str)> =
+            self.state.models.iter().map(|(value, name)| (value.as_str(), name.as_str())).collect();
+        let current = self.state.model.as_deref().or_else(|| Some(models.first()?.0))?;
+        if models.is_empty() {
+            return None;
+        }
+        if models.iter().all(|(value, _)| *value != current) {
+            models.push((current, current));
+        }
+        let options: Vec<_> = models.iter().map(|(value, name)| json!({"value": value, "name": name})).collect();
+        let option = json!({"id": "model", "name": "Model", "category": "model", "type": "select",
+            "currentValue": current, "options": options});
+        update(&json!({"sessionUpdate": "config_option_update", "configOptions": [option]}))
     }
 
     /// What became of a prompt, by its id.

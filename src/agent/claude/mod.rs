@@ -18,11 +18,11 @@ use self::state::{Call, Phase, Prompt, State};
 use super::{
     adapter::{Adapter, Output, StartOptions, Unsupported},
     catalogue::{Protocol, tagged, untagged},
-    outputs::{send, unparsed},
+    outputs::{LONGEST_ID, clip, send, unparsed},
 };
 
 /// The permission modes of Claude Code.
-const MODES: [&str; 6] = ["default", "acceptEdits", "plan", "auto", "dontAsk", "bypassPermissions"];
+pub(super) const MODES: [&str; 6] = ["default", "acceptEdits", "plan", "auto", "dontAsk", "bypassPermissions"];
 
 /// The adapter; all that it knows is its state.
 #[derive(Debug, Default)]
@@ -61,6 +61,7 @@ impl Adapter for Claude {
         self.state = State {
             session_id: options.resume.clone().or_else(|| Some(options.fresh_id.clone())),
             resumed: options.resume.is_some(),
+            model: options.model.clone(),
             prompt_ids: uuid::Uuid::parse_str(&options.fresh_id).ok().map(|id| id.to_string()),
             ..State::default()
         };
@@ -104,7 +105,8 @@ impl Adapter for Claude {
     }
 
     fn set_model(&mut self, model: &str) -> Result<Vec<Output>, Unsupported> {
-        Ok(vec![self.control(Call::Other, json!({"subtype": "set_model", "model": model}))])
+        self.state.model = Some(clip(model, LONGEST_ID).to_owned());
+        Ok(vec![self.control(Call::Model, json!({"subtype": "set_model", "model": model}))])
     }
 
     fn set_mode(&mut self, mode: &str) -> Result<Vec<Output>, Unsupported> {

@@ -34,6 +34,8 @@ pub(super) enum Call {
     Mode,
     /// `interrupt`.
     Interrupt,
+    /// `set_model`.
+    Model,
     /// One whose success says nothing.
     Other,
 }
@@ -143,6 +145,12 @@ pub(super) struct State {
     /// The mode last told of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mode: Option<String>,
+    /// The models that there are, each with its name for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) models: Vec<(String, String)>,
+    /// The model that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
     /// Tokens in the context, as the last message told.
     pub(super) context: u64,
 }

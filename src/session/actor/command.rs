@@ -76,6 +76,7 @@ impl Actor {
             return Ok(self.accepted(known.prompt));
         }
         self.check_accepting(when_busy)?;
+        self.check_content(&content)?;
         let interrupt = when_busy == WhenBusy::Interrupt && self.state.is_busy();
         let mut step = Step::default();
         self.apply(Input::Prompt { content, front: interrupt }, &mut step);
@@ -109,6 +110,13 @@ impl Actor {
             return Err(SessionError::QueueFull { id: id(), limit: QUEUE_MAX });
         }
         Ok(())
+    }
+
+    /// Refuses what the agent has said that it can't take. One that has not said anything yet may refuse it in the turn.
+    fn check_content(&self, content: &[Value]) -> Result<(), SessionError> {
+        let adapter = self.adapter.as_ref().filter(|_| self.state.is_ready());
+        let checked = adapter.map_or(Ok(()), |adapter| adapter.check_prompt(content));
+        checked.map_err(|Unsupported(why)| SessionError::Unsupported(why))
     }
 
     fn accepted(&self, n: PromptNumber) -> Accepted {
@@ -203,7 +211,7 @@ impl Actor {
         for output in outputs {
             let input = match output {
                 Output::Send(text) => Input::Send { text, mark: false },
-                other => Input::Agent(other),
+                other => Input::Agent(self.redactor.output(other)),
             };
             self.apply(input, step);
         }
@@ -223,6 +231,14 @@ impl Actor {
     /// Tells a running agent of a new model and mode; one that is not running is started with them, one that is being
     /// started is told when it is ready.
     fn choose(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
+        for (what, value) in [("model", model), ("mode", mode)] {
+            if value.is_some() && self.state.p.process.is_some() {
+                self.entry.check_switch(what)?;
+            }
+        }
+        if let Some(mode) = mode {
+            self.entry.check_mode(mode)?;
+        }
         let ready = self.state.is_ready();
         let Some(adapter) = self.adapter.as_mut().filter(|_| ready) else { return Ok(Vec::new()) };
         let before = adapter.state();

@@ -36,7 +36,7 @@ impl Actor {
                 None => None,
             };
             self.state.p.updated = now;
-            let stored = sealed::seal(&self.state.p, &self.shared.sealer)
+            let stored = sealed::seal(&self.state.p, &self.shared.sealer, |json| self.redactor.finds(json))
                 .map_err(|e| StoreError::Invalid { what: "progress".to_owned(), why: e.to_string() })?;
             batch.put_progress(self.id.clone(), stored.as_ref());
             if let Some(record) = self.changed_record() {

@@ -6,17 +6,14 @@ use tokio::task::JoinError;
 
 use super::Actor;
 use super::feed::Feed;
-use crate::agent::adapter::StartOptions;
-use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceRecord};
-use crate::seal::Sealer;
+use crate::agent::Secrets;
+use crate::domain::{PromptNumber, SessionId, SessionRecord};
 use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
 use crate::store::StoreError;
-use crate::tether::client::{Attachment, StartProcess, TetherClient, TetherError};
+use crate::tether::client::{Attachment, TetherClient, TetherError};
 use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
 
-/// The user that agents run as, in every image.
-const AGENT_UID: u32 = 1000;
 /// The shortest and the longest wait between two tries to reach an engine that is away.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -27,8 +24,8 @@ pub(super) enum Done {
     Input(Input),
     /// The workspace was asked for.
     Woken(Result<Option<TetherClient>, WorkspaceError>),
-    /// The process was asked for; the flag tells whether it was started by this.
-    Attached(Result<Attachment, TetherError>, Option<bool>),
+    /// The process was asked for; the flag tells whether it was started by this; and what nobody is to see of it.
+    Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
     Deleted(Result<(), WorkspaceError>),
     /// Nothing to tell.
@@ -89,7 +86,10 @@ impl Actor {
                 self.wake_error = Some(e);
                 self.handle([Input::WakeFailed { message, retry }]).await
             }
-            Done::Attached(result, started) => self.attached(result, started).await,
+            Done::Attached(result, started, secrets) => {
+                self.redactor.add(&secrets);
+                self.attached(result, started).await
+            }
             Done::Deleted(result) => {
                 self.deleting = false;
                 if let Err(e) = result {
@@ -179,29 +179,44 @@ impl Actor {
     fn start_process(&mut self, process: String) {
         let Some(client) = self.client.clone() else { return };
         let resumed = self.state.p.agent_session_id.is_some();
-        let request = match self.launch(&process) {
-            Ok(request) => request,
+        let options = self.starting.clone().ok_or(SessionError::Stopping);
+        let start = match options.and_then(|options| self.start(&process, options)) {
+            Ok(start) => start,
             Err(e) => {
                 let message = e.to_string();
                 self.tasks.spawn(async move { Done::Input(Input::StartFailed { message }) });
                 return;
             }
         };
-        self.forget_left(client.clone(), request.id.clone());
+        self.forget_left(client.clone(), self.tether_id(&process));
         self.tasks.spawn(async move {
+            let failed = |message| Done::Input(Input::StartFailed { message });
+            let (request, secrets) = match tokio::task::spawn_blocking(|| start.finish()).await {
+                Ok(Ok(ready)) => ready,
+                Ok(Err(why)) => return failed(format!("{why}; then restore the session")),
+                Err(e) => return failed(format!("an internal error: {e}")),
+            };
             let id = request.id.clone();
             let attached = match client.start(request).await {
                 Ok(()) => client.attach(&id, 0, 0).await,
                 Err(e) => Err(e),
             };
-            Done::Attached(attached, Some(resumed))
+            Done::Attached(attached, Some(resumed), secrets)
         });
     }
 
     fn attach_process(&mut self, process: String) {
         let (Some(client), Some(progress)) = (self.client.clone(), &self.state.p.process) else { return };
         let (id, stdout, stderr) = (self.tether_id(&process), progress.stdout, progress.stderr);
-        self.tasks.spawn(async move { Done::Attached(client.attach(&id, stdout, stderr).await, None) });
+        let start = self.start_options(None).and_then(|options| self.start(&process, options));
+        self.tasks.spawn(async move {
+            let secrets = match start {
+                Ok(start) => tokio::task::spawn_blocking(move || start.secrets()).await.unwrap_or_default(),
+                // What the process was started with can't be known any more; its next start tells why.
+                Err(_) => Secrets::default(),
+            };
+            Done::Attached(client.attach(&id, stdout, stderr).await, None, secrets)
+        });
     }
 
     /// Hands what the outbox holds to the client, which resends it until tether has taken it.
@@ -315,56 +330,6 @@ impl Actor {
         }
     }
 
-    /// How the agent is to be started.
-    pub(super) fn start_options(&self, resume: Option<String>) -> Result<StartOptions, SessionError> {
-        let record = &self.record;
-        let mcp_servers = match &record.sealed_mcp_servers {
-            Some(sealed) => open_json(&self.shared.sealer, sealed)?,
-            None => Vec::new(),
-        };
-        Ok(StartOptions {
-            cwd: record.cwd.clone(),
-            model: record.model.clone(),
-            mode: record.mode.clone(),
-            permissions: record.permissions,
-            mcp_servers,
-            resume,
-            fresh_id: uuid::Uuid::new_v4().to_string(),
-        })
-    }
-
-    /// The program and the environment of a process: the workspace's, then the agent's, then the session's own.
-    fn launch(&self, process: &str) -> Result<StartProcess, SessionError> {
-        let workspace: WorkspaceRecord = self
-            .shared
-            .store
-            .workspace(&self.record.workspace)?
-            .ok_or_else(|| WorkspaceError::NotFound { looked_up: self.record.workspace.to_string() })?;
-        let options = self.starting.as_ref().ok_or(SessionError::Stopping)?;
-        let launch = self.entry.launch(options, &*self.shared.env);
-        let mut env = vec![
-            ("HOME".to_owned(), "/home/agent".to_owned()),
-            ("USER".to_owned(), "agent".to_owned()),
-            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ];
-        env.extend(self.shared.workspaces.process_env(&workspace)?);
-        env.extend(launch.env);
-        if let Some(sealed) = &self.record.sealed_env {
-            let own: std::collections::BTreeMap<String, String> = open_json(&self.shared.sealer, sealed)?;
-            env.extend(own);
-        }
-        Ok(StartProcess {
-            id: self.tether_id(process),
-            argv: launch.argv,
-            env,
-            cwd: self.record.cwd.clone(),
-            uid: AGENT_UID,
-            gid: AGENT_UID,
-            pty: None,
-        })
-    }
-
     /// The content of a pending prompt: of this step where it was just accepted, else of the store.
     pub(super) fn prompt_content(&self, n: PromptNumber, step: &Step) -> Result<Vec<serde_json::Value>, SessionError> {
         let fresh = step.prompts.iter().find_map(|(m, change)| match change {
@@ -379,16 +344,4 @@ impl Actor {
             },
         }
     }
-}
-
-/// What was sealed as JSON.
-fn open_json<T: serde::de::DeserializeOwned>(sealer: &Sealer, sealed: &[u8]) -> Result<T, SessionError> {
-    let unreadable = |why: String| SessionError::Invalid {
-        field: "env",
-        message: format!(
-            "what was sealed for this session can't be read: {why}: the key file is not the one it was sealed with"
-        ),
-    };
-    let json = sealer.open(sealed).map_err(|e| unreadable(e.to_string()))?;
-    serde_json::from_slice(&json).map_err(|e| unreadable(e.to_string()))
 }

@@ -105,9 +105,13 @@ impl Actor {
             _ => vec![Output::Unparsed { line: String::from_utf8_lossy(line).into_owned() }],
         };
         for output in outputs {
-            if matches!(output, Output::Ready) {
-                self.late_choices(step);
+            match &output {
+                Output::Ready => self.late_choices(step),
+                // A conversation that is never taken up again needs no id.
+                Output::Linked { .. } if !self.entry.keeps_conversations() => continue,
+                _ => {}
             }
+            let output = self.redactor.output(output);
             self.apply(Input::Agent(output), step);
         }
     }
@@ -121,6 +125,7 @@ impl Actor {
             end = Some(line.end_offset);
         }
         let Some(end) = end else { return };
+        let text = self.redactor.text(text);
         feed.remember(&text);
         if let Some(process) = &mut self.state.p.process {
             process.stderr = end;
@@ -136,7 +141,7 @@ impl Actor {
             self.line(&line.bytes, line.oversized, step);
         }
         if let Some(line) = stderr {
-            let text = String::from_utf8_lossy(&line.bytes).into_owned();
+            let text = self.redactor.text(String::from_utf8_lossy(&line.bytes).into_owned());
             if let Some(feed) = &mut self.feed {
                 feed.remember(&text);
             }

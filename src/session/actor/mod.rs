@@ -4,6 +4,7 @@ mod command;
 mod commit;
 mod effects;
 mod feed;
+mod launch;
 mod mailbox;
 mod waiters;
 
@@ -18,6 +19,7 @@ use self::effects::Done;
 use self::feed::Feed;
 pub(super) use self::mailbox::{Command, Handle};
 use super::log::SessionLog;
+use super::redact::Redactor;
 use super::shared::Shared;
 use super::state::{Call, Input, State, Step};
 use super::{SessionError, content, sealed};
@@ -50,6 +52,8 @@ pub(super) struct Actor {
     workspace: watch::Receiver<WorkspaceState>,
     /// The process's output, while attached.
     feed: Option<Feed>,
+    /// Takes secrets out of what the agent says.
+    redactor: Redactor,
     /// Up to which number the outbox was handed to the client.
     sent: u64,
     /// Consecutive tries to reach an engine that is away.
@@ -103,6 +107,7 @@ impl Actor {
                 starting: None,
                 client: None,
                 feed: None,
+                redactor: Redactor::default(),
                 sent: 0,
                 retries: 0,
                 waiters: Vec::new(),
@@ -188,7 +193,7 @@ impl Actor {
                         let mark = prompting && !std::mem::replace(&mut marked, true);
                         Input::Send { text, mark }
                     }
-                    other => Input::Agent(other),
+                    other => Input::Agent(self.redactor.output(other)),
                 };
                 self.state.apply(input, now, step);
             }
@@ -205,7 +210,7 @@ impl Actor {
                     Ok(options) => options,
                     Err(e) => return vec![Output::Fatal { message: e.to_string() }],
                 };
-                let outputs = adapter.start(&options);
+                let outputs = adapter.start(&self.entry.told(&options));
                 self.adapter = Some(adapter);
                 self.starting = Some(options);
                 outputs

@@ -7,6 +7,7 @@ use agent_client_protocol_schema::v1::McpServer;
 use super::super::{Created, NewPrompt, NewSession, SessionChanges, SessionError, WorkspaceChoice};
 use super::{Command, Sessions};
 use crate::agent::AgentEntry;
+use crate::agent::adapter::Unsupported;
 use crate::domain::{
     Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
     WorkspaceRecord, WorkspaceSpec,
@@ -35,6 +36,7 @@ impl Sessions {
             super::check_content(prompt.content.clone())?;
         }
         let entry = self.entry(&new.agent)?;
+        check_abilities(&new, &entry)?;
         let mut batch = Batch::new();
         if let Some(id) = key.as_ref().map(|key| self.shared.store.session_by_key(key)).transpose()?.flatten() {
             match self.shared.store.session(&id)? {
@@ -210,6 +212,16 @@ fn check(new: &NewSession) -> Result<(), SessionError> {
         }
     }
     Ok(())
+}
+
+/// Refuses what is known already that the agent can't do.
+fn check_abilities(new: &NewSession, entry: &AgentEntry) -> Result<(), SessionError> {
+    let checks = [
+        new.mode.as_deref().map_or(Ok(()), |mode| entry.check_mode(mode)),
+        new.agent_session_id.as_ref().map_or(Ok(()), |_| entry.check_resume()),
+        entry.check_mcp(&new.mcp_servers),
+    ];
+    checks.into_iter().collect::<Result<(), _>>().map_err(|Unsupported(why)| SessionError::Unsupported(why))
 }
 
 /// Checks the fields of a change.

@@ -18,9 +18,9 @@ use utoipa::ToSchema;
 
 use super::actor::{Actor, Command, Handle, check_content};
 use super::log::Subscription;
-use super::shared::{EnvLookup, Shared, Timeouts};
+use super::shared::{Shared, Timeouts};
 use super::{NewPrompt, PermissionAnswer, SessionChanges, SessionError, SessionView};
-use crate::agent::Catalogue;
+use crate::agent::{Catalogue, Surroundings};
 use crate::domain::{Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId};
 use crate::seal::Sealer;
 use crate::store::Store;
@@ -82,12 +82,12 @@ impl Sessions {
         workspaces: Workspaces,
         catalogue: Arc<Catalogue>,
         sealer: Sealer,
-        env: Arc<EnvLookup>,
+        surroundings: Arc<dyn Surroundings>,
         timeouts: Timeouts,
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Shared::new(store, workspaces, catalogue, sealer, env, timeouts, tracker, stop);
+        let shared = Shared::new(store, workspaces, catalogue, sealer, surroundings, timeouts, tracker, stop);
         Self { shared: Arc::new(shared), live: Arc::default() }
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::tether::{
     frames::{FrameError, MAX_INPUT, encode_json, is_process_id, kind},
-    messages::{End, OfProcess, Req, Resize, SendSignal, Size, Start},
+    messages::{End, OfProcess, Req, Resize, SendSignal, Size, Start, StartFile},
 };
 
 /// Commands that may wait for the actor.
@@ -139,9 +139,12 @@ impl TetherClient {
     /// # Errors
     /// `StartFailed` with the reason (no such program, bad directory), `Invalid`, `Full`, `Gone`.
     pub async fn start(&self, start: StartProcess) -> Result<(), TetherError> {
-        let StartProcess { id, argv, env, cwd, uid, gid, pty } = start;
+        let StartProcess { id, argv, env, files, cwd, uid, gid, pty } = start;
         let pty = pty.map(|(rows, cols)| Size { rows, cols });
-        self.done(kind::START, true, |req| Start { req, id, argv, env, cwd, uid, gid, pty }).await
+        let kind = if files.is_empty() { kind::START } else { kind::START_WITH_FILES };
+        let file = |(path, text)| StartFile { path, text, at: String::new() };
+        let files = files.into_iter().map(file).collect();
+        self.done(kind, true, |req| Start { req, id, argv, env, cwd, uid, gid, pty, files }).await
     }
 
     /// Receives a process's output from these offsets on, and its end. Takes over from an older attachment of the same

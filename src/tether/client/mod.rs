@@ -62,6 +62,8 @@ pub struct StartProcess {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,
+    /// Files that it finds for as long as it runs: absolute path and content.
+    pub files: Vec<(String, String)>,
     /// The working directory, absolute, inside the container.
     pub cwd: String,
     /// The user; not root.

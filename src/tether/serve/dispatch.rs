@@ -90,9 +90,9 @@ impl Server {
 
     fn on_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), FrameError> {
         match frame.kind {
-            kind::START => {
-                let start: Start = frame.json()?;
-                match self.start(&start) {
+            kind::START | kind::START_WITH_FILES => {
+                let mut start: Start = frame.json()?;
+                match self.start(&mut start) {
                     Ok(true) => self.done(start.req, Ok(())),
                     Ok(false) => {}
                     Err(refusal) => self.done(start.req, Err(refusal)),
@@ -188,7 +188,7 @@ impl Server {
     }
 
     /// `true`: it runs, or ran, already. `false`: the answer comes when the keeper reports.
-    fn start(&mut self, start: &Start) -> Result<bool, Refusal> {
+    fn start(&mut self, start: &mut Start) -> Result<bool, Refusal> {
         check_start(start).map_err(|why| (ErrorCode::Invalid, why))?;
         if let Some(process) = self.find(&start.id) {
             return Ok(match &mut process.run {
@@ -208,9 +208,11 @@ impl Server {
         let meta = Meta { argv: start.argv.clone(), started: now_ms(), exit: None };
         let journal = Journal::create(&self.processes_dir, &start.id, meta)
             .map_err(|e| (ErrorCode::Journal, format!("can't begin a journal: {e}")))?;
-        let run = match spawn::spawn(start) {
+        let spawned = self.files.place(start).map_err(io::Error::other).and_then(|()| spawn::spawn(start));
+        let run = match spawned {
             Ok(spawned) => Run::new(spawned, start.pty.is_some(), start.req),
             Err(e) => {
+                self.files.release(&start.id);
                 let removed = journal.remove();
                 let why = format!(
                     "can't start a process: {e}{}",
@@ -340,6 +342,9 @@ fn check_start(start: &Start) -> Result<(), String> {
     }
     if let Some((name, _)) = start.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
         return Err(format!("`{name}` can't be a variable's name"));
+    }
+    if let Some(file) = start.files.iter().find(|file| !file.path.starts_with('/') || file.path.contains('\0')) {
+        return Err(format!("the file `{}` has no absolute path", file.path));
     }
     if !start.cwd.starts_with('/') {
         return Err(format!("the directory `{}` is not absolute", start.cwd));

@@ -1,25 +1,30 @@
 //! `launch`: becomes the agent; drops everything that an agent must not have on the way.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Write as _},
-    os::unix::{fs::FileExt as _, net::UnixStream, process::CommandExt as _},
+    os::unix::{
+        fs::{DirBuilderExt as _, FileExt as _, symlink},
+        net::UnixStream,
+        process::CommandExt as _,
+    },
+    path::Path,
     process::{Command, ExitCode},
 };
 
 use rustix::{
-    fs::Mode,
+    fs::{Gid, Mode, Uid},
     io::fcntl_dupfd_cloexec,
     process::{getuid, ioctl_tiocsctty, setsid, umask},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
-        set_capabilities, set_no_new_privs,
+        set_capabilities, set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
     },
 };
 
 use super::handoff::Handoff;
-use crate::tether::messages::Start;
+use crate::tether::messages::{Start, StartFile};
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -53,7 +58,38 @@ fn become_agent(socket: &UnixStream) -> Result<Never, String> {
     umask(Mode::from_raw_mode(0o022));
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     drop_privileges().map_err(step("drop privileges"))?;
+    if !start.files.is_empty() {
+        become_user(&start).map_err(step("become the user"))?;
+        for file in &start.files {
+            link(file).map_err(|e| format!("can't place the file `{}`: {e}", file.path))?;
+        }
+    }
     Err(execute(&start))
+}
+
+/// From here on, nothing is done that the agent could not do itself.
+fn become_user(start: &Start) -> rustix::io::Result<()> {
+    if !getuid().is_root() {
+        return Ok(());
+    }
+    set_thread_groups(&[])?;
+    set_thread_gid(Gid::from_raw(start.gid))?;
+    set_thread_uid(Uid::from_raw(start.uid))
+}
+
+/// Puts a link to a file where the agent looks for it, with the agent's own rights: whatever an agent before has put in
+/// the way leads no further than it could go by itself.
+fn link(file: &StartFile) -> io::Result<()> {
+    let path = Path::new(&file.path);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let fresh = dir.join(format!(".{}.wharf-{}", name.to_string_lossy(), std::process::id()));
+    symlink(&file.at, &fresh)?;
+    fs::rename(&fresh, path).inspect_err(|_| {
+        let _ = fs::remove_file(&fresh);
+    })
 }
 
 fn read_spec(file: &File) -> io::Result<Start> {

@@ -3,6 +3,7 @@
 mod conn;
 mod dispatch;
 mod ending;
+mod files;
 mod handoff;
 mod journal;
 mod keep;

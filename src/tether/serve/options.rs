@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(super) socket: PathBuf,
     /// A socket in a directory of the host's.
     pub(super) host_socket: Option<PathBuf>,
+    /// A directory in memory for files that processes find.
+    pub(super) files: Option<PathBuf>,
     /// Directories to make and give away.
     pub(super) own: Vec<Own>,
     /// The most bytes of a stream that may wait for an acknowledgement.
@@ -28,8 +30,8 @@ pub(super) struct Own {
 impl Options {
     /// Reads them, or says what is wrong.
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
-        let (mut state, mut socket, mut host_socket, mut own, mut journal_limit) =
-            (None, None, None, Vec::new(), 64 << 20);
+        let (mut state, mut socket, mut host_socket, mut files) = (None, None, None, None);
+        let (mut own, mut journal_limit) = (Vec::new(), 64 << 20);
         let mut args = args.iter();
         while let Some(flag) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("`{flag}` needs a value"));
@@ -37,6 +39,7 @@ impl Options {
                 "--state" => state = Some(absolute(flag, value()?)?),
                 "--socket" => socket = Some(absolute(flag, value()?)?),
                 "--host-socket" => host_socket = Some(absolute(flag, value()?)?),
+                "--files" => files = Some(absolute(flag, value()?)?),
                 "--own" => own.push(Own::parse(value()?)?),
                 "--journal-limit" => {
                     let text = value()?;
@@ -50,6 +53,7 @@ impl Options {
             state: state.ok_or("serve needs `--state DIR`")?,
             socket: socket.ok_or("serve needs `--socket PATH`")?,
             host_socket,
+            files,
             own,
             journal_limit,
         })

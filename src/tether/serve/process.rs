@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     io::{self, Read as _},
     os::unix::net::UnixStream,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -303,4 +304,16 @@ impl Process {
         }
         self.run = None;
     }
+}
+
+/// All that earlier tethers left.
+pub(super) fn read_processes(dir: &Path) -> Result<Vec<Process>, String> {
+    let open = |id: String| -> io::Result<Process> {
+        let journal = Journal::open(dir, &id)?;
+        Ok(Process::new(id, journal, None))
+    };
+    let ids = Journal::all(dir).map_err(|e| format!("can't list the journals in {}: {e}", dir.display()))?;
+    ids.into_iter()
+        .map(|id| open(id.clone()).map_err(|e| format!("can't read the journal {}: {e}", dir.join(id).display())))
+        .collect()
 }

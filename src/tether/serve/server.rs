@@ -18,10 +18,10 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use super::{
     conn::Conn,
     ending::Scope,
-    journal::Journal,
+    files::Files,
     options::Options,
     poller::{Poller, Token},
-    process::{Outcome, Process},
+    process::{Outcome, Process, read_processes},
     segments::HEADER,
     setup,
 };
@@ -53,6 +53,8 @@ pub(super) struct Server {
     /// The one that commands.
     pub(super) controller: Option<Conn>,
     pub(super) processes: Vec<Process>,
+    /// What they find.
+    pub(super) files: Files,
     /// Where the next round of sending begins, so that no process waits behind another for long.
     turn: usize,
     pub(super) stopping: bool,
@@ -74,6 +76,7 @@ impl Server {
             let text = fs::read_to_string(format!("/proc/sys/kernel/random/{name}"));
             text.map(|text| text.trim().to_owned()).map_err(|e| format!("can't read the kernel's {name}: {e}"))
         };
+        let files = Files::new(options.files.clone())?;
         let (generation, boot_id) = (read("uuid")?, read("boot_id")?);
         let mut listeners = vec![setup::inner_socket(&options.socket)?];
         if let Some(path) = &options.host_socket {
@@ -91,6 +94,7 @@ impl Server {
             guests: Vec::new(),
             controller: None,
             processes,
+            files,
             turn: 0,
             stopping: false,
             buffer: vec![0; HEADER + MAX_OUTPUT],
@@ -239,6 +243,9 @@ impl Server {
                 self.report(&id, outcomes);
             }
             self.processes[i].try_finish(&mut self.buffer, now);
+            if self.processes[i].run.is_none() {
+                self.files.release(&self.processes[i].id);
+            }
         }
         self.processes.retain(|process| !process.gone);
     }
@@ -320,6 +327,7 @@ impl Server {
         if let Err(e) = process.journal.remove() {
             eprintln!("wharf-tether: the journal of {id} could not be removed: {e}");
         }
+        self.files.release(id);
     }
 
     /// Sends each attached process's output in turn, as far as its credit and the connection's room go.
@@ -380,16 +388,4 @@ fn send_some(process: &mut Process, conn: &mut Conn, buffer: &mut Vec<u8>) -> io
         // Not counted as sent: nothing more comes of this one.
     }
     Ok(sent)
-}
-
-/// All that earlier tethers left.
-fn read_processes(dir: &std::path::Path) -> Result<Vec<Process>, String> {
-    let open = |id: String| -> io::Result<Process> {
-        let journal = Journal::open(dir, &id)?;
-        Ok(Process::new(id, journal, None))
-    };
-    let ids = Journal::all(dir).map_err(|e| format!("can't list the journals in {}: {e}", dir.display()))?;
-    ids.into_iter()
-        .map(|id| open(id.clone()).map_err(|e| format!("can't read the journal {}: {e}", dir.join(id).display())))
-        .collect()
 }
