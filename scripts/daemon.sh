@@ -60,7 +60,7 @@ daemon_start() {
         umask 077
         unset WHARF_HOST WHARF_TOKEN WHARF_IN_SG
         # shellcheck disable=SC2046 # one flag or none
-        exec env MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-131072}" setsid "$wharf" daemon --state-dir "$state" --socket "$socket" $(listen) >>"$log" 2>&1 </dev/null
+        exec setsid "$wharf" daemon --state-dir "$state" --socket "$socket" $(listen) >>"$log" 2>&1 </dev/null
     ) &
     local pid=$! deadline=$((SECONDS + 30))
     echo "$pid" >"$pid_file"

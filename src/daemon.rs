@@ -6,6 +6,7 @@ mod catalogue;
 mod credentials;
 mod leftovers;
 mod logging;
+mod memory;
 mod ready;
 
 use std::path::Path;
@@ -28,6 +29,11 @@ use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
 
 /// How long the parts get to end before they are let go. Agents are not among them: they work on in their containers.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Settles what has to be settled while there is one thread only; to be called once, before [`run`].
+pub fn prepare() {
+    memory::settle();
+}
 
 /// Runs the daemon until SIGTERM or SIGINT. Agents are left running.
 ///

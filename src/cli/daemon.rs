@@ -33,6 +33,7 @@ impl Daemon {
     pub(super) fn run(self) -> Outcome {
         let flags = Flags { config: self.config, state_dir: self.state_dir, listen: self.listen, socket: self.socket };
         let config = Config::load(flags).map_err(|e| Failure::usage(e.to_string()))?;
+        crate::daemon::prepare();
         // Each cause on its chain says more; together they are one sentence for people.
         let run = runtime(true)?.block_on(crate::daemon::run(config));
         run.map(|()| ExitCode::SUCCESS).map_err(|e| Failure::other(format!("{e:#}")))

@@ -24,8 +24,8 @@ impl Default for Options {
         Self {
             registry_cache: 2 * MIB,
             log_cache: MIB,
-            events_memtable: 2 * MIB,
-            memtable: MIB / 2,
+            events_memtable: MIB,
+            memtable: MIB / 4,
             journals: 128 * MIB,
             queue: 64 * 1024 * 1024,
         }

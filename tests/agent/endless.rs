@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn an_endless_agent_does_not_make_the_state_grow() {
+fn an_endless_claude_does_not_make_the_state_grow() {
     let mut player = Player::new("claude", Feed::Lines);
     player.start(&options(None));
     player.receive(r#"{"type":"control_response","response":{"subtype":"success","request_id":"1","response":{}}}"#);
@@ -33,6 +33,11 @@ fn an_endless_agent_does_not_make_the_state_grow() {
     }
     let size = player.adapter.state().to_string().len();
     assert!(size < 256 * 1024, "{size}");
+}
+
+#[test]
+fn an_endless_acp_agent_does_not_make_the_state_grow() {
+    let long = "x".repeat(1000);
     let mut player = Player::new("opencode", Feed::Lines);
     player.start(&options(None));
     player.receive(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1}}"#);
@@ -45,6 +50,11 @@ fn an_endless_agent_does_not_make_the_state_grow() {
     }
     let size = player.adapter.state().to_string().len();
     assert!(size < 32 * 1024, "{size}");
+}
+
+#[test]
+fn an_endless_codex_does_not_make_the_state_grow() {
+    let long = "x".repeat(1000);
     let mut player = Player::new("codex", Feed::Lines);
     player.start(&options(None));
     player.receive(r#"{"id":1,"result":{}}"#);
