@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{Registry, filter::Targets, fmt};
 
 use crate::config::{Log, LogFormat};
 
@@ -14,7 +14,7 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// The filter can't be read, or the journal was asked for and is not there.
 pub(super) fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level: `{}` is no filter", log.level))?;
+    let filter: Targets = log.level.parse().with_context(|| format!("log.level: `{}` is no filter", log.level))?;
     let journal = match log.format {
         LogFormat::Text => None,
         LogFormat::Journald => Some(tracing_journald::layer().context("log.format: there is no journal here")?),

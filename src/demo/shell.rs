@@ -14,8 +14,8 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
-/// The most output that is kept, in bytes: escaped as JSON it stays within the longest line that a client takes.
-const KEPT: usize = 2 << 20;
+/// The most output that is kept, in bytes of JSON: a line carries it twice, and clients take 16 MiB.
+const KEPT: usize = 7 << 20;
 
 /// A command that runs.
 pub(super) struct Shell {
@@ -24,6 +24,8 @@ pub(super) struct Shell {
     out: io::PipeReader,
     open: bool,
     output: Vec<u8>,
+    /// What `output` takes as JSON.
+    kept: usize,
     dropped: u64,
 }
 
@@ -40,7 +42,7 @@ impl Shell {
         let child = shell.spawn()?;
         // An old kernel without pidfds is asked by polling.
         let pidfd = pid(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        Ok(Self { child, pidfd, out, open: true, output: Vec::new(), dropped: 0 })
+        Ok(Self { child, pidfd, out, open: true, output: Vec::new(), kept: 0, dropped: 0 })
     }
 
     /// What to poll: readable when there is output, or when the command ended.
@@ -71,7 +73,11 @@ impl Shell {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = KEPT.saturating_sub(self.output.len()).min(bytes.len());
+        let fits = bytes.iter().position(|byte| {
+            self.kept += in_json(*byte);
+            self.kept > KEPT
+        });
+        let room = if self.dropped > 0 { 0 } else { fits.unwrap_or(bytes.len()) };
         self.output.extend_from_slice(&bytes[..room]);
         self.dropped += (bytes.len() - room) as u64;
     }
@@ -96,6 +102,17 @@ impl Shell {
 
 fn pid(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+/// How many bytes of JSON a byte of output makes.
+const fn in_json(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        // At worst it stands for itself alone, and a replacement character for it.
+        0x80.. => 3,
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +158,7 @@ mod tests {
 
     #[test]
     fn too_much_output_is_counted_but_not_kept() {
-        let mut shell = Shell::start("head -c 3000000 /dev/zero | tr '\\0' x", "").unwrap();
+        let mut shell = Shell::start("head -c 8000000 /dev/zero | tr '\\0' x", "").unwrap();
         assert!(finish(&mut shell).success());
         let output = shell.output();
         assert!(output.starts_with("xxx") && output.ends_with(" more bytes were left out]\n"), "{}", output.len());

@@ -58,7 +58,7 @@ pub const DEMO: Agent = Agent {
     process: "^/bin/wharf-demo-agent",
     real: false,
     api: "",
-    shows: 2_000_000,
+    shows: 5_000_000,
     tells_status: true,
     own_words_for_500: None,
 };

@@ -10,6 +10,7 @@ mod waiters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -150,7 +151,9 @@ impl Actor {
         }
         let mut last = tokio::time::Instant::now();
         loop {
-            let linger_until = last + self.shared.timeouts.linger;
+            // Of a closed session nothing more is to come that would want what is in memory.
+            let linger = if self.state.p.closed.is_some() { Duration::ZERO } else { self.shared.timeouts.linger };
+            let linger_until = last + linger;
             let may_go = self.state.rests() && self.tasks.is_empty() && self.waiters.is_empty();
             let turn = tokio::select! {
                 biased;
