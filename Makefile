@@ -31,7 +31,7 @@ build: ## the release build
 
 bench: ## the measurements, beside the raw limits of this machine
 	@scripts/engine.sh scripts/images.sh demo
-	@scripts/engine.sh cargo bench --locked
+	@scripts/engine.sh cargo bench --bench wharf --locked
 
 images: ## both images
 	@scripts/engine.sh scripts/images.sh demo workspace
