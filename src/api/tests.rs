@@ -22,7 +22,7 @@ use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listen
 use crate::agent::Catalogue;
 use crate::engine::Engine;
 use crate::seal::Sealer;
-use crate::session::{Sessions, Timeouts};
+use crate::session::{Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::workspace::{WorkspaceConfig, Workspaces};
 
@@ -61,7 +61,8 @@ fn managers() -> (Sessions, Workspaces) {
     let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
     let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
     let (nothing, times) = (Arc::new(()), Timeouts::default());
-    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, tracker, stop);
+    let sessions =
+        Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, Rules::default(), tracker, stop);
     (sessions, workspaces)
 }
 
