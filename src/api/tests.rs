@@ -277,6 +277,7 @@ async fn the_description_is_whole() {
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
         POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \
+        POST /v1/sessions/recreate, POST /v1/sessions/{id}/recreate, \
         POST /v1/sessions/{id}/cancel, GET /v1/sessions/{id}/permissions, \
         POST /v1/sessions/{id}/permissions/{pid}, GET /v1/sessions/{id}/events";
     assert_eq!(routes, wanted.split(", ").map(|r| r.trim().to_owned()).collect());

@@ -167,3 +167,26 @@ fn without_an_id_to_resume_by_it_never_begins_afresh_by_itself() {
     assert_eq!(world.state.p.status, SessionStatus::Error);
     assert!(world.procs.is_empty());
 }
+
+#[test]
+fn an_undelivered_prompt_is_tried_three_times_then_it_has_failed() {
+    let mut world = ready();
+    let n = prompt(&mut world);
+    for attempt in 1..=ATTEMPTS_MAX {
+        assert_eq!(world.state.turn_number(), Some(n), "attempt {attempt}");
+        // The agent dies, and tether has not taken the prompt.
+        world.effects.retain(|effect| !matches!(effect, Effect::Flush));
+        world.act(Act::AgentDies);
+        world.agent_acts(false);
+        while world.state.turn_number().is_none() && world.state.p.status != SessionStatus::Error {
+            world.effects.retain(|effect| !matches!(effect, Effect::ArmHandshake { .. }));
+            if !world.effects.is_empty() {
+                world.act(Act::Resolve { which: 0, fails: false });
+            }
+            world.taken();
+            world.agent_acts(false);
+        }
+    }
+    assert_eq!(world.ended[&n], PromptState::Failed);
+    assert!(!world.given.contains_key(&n), "no agent ever had it");
+}
