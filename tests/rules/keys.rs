@@ -27,15 +27,9 @@ async fn a_known_key_returns_its_session_touches_its_activity_and_updates_its_mo
     let again = client.post("/v1/sessions", json!({ "agent": "demo", "key": "it:known" })).await.expect(200);
     assert_eq!((&again["id"], &again["last_seq"]), (&before["id"], &before["last_seq"]));
     assert!(again["updated"].as_str() > before["updated"].as_str(), "{again} {before}");
-    let body = json!({ "agent": "demo", "key": "it:known", "model": "demo-large" });
-    let other = client.post("/v1/sessions", body.clone()).await;
-    // Where the agent has no such model the session stays as it was.
-    match other.status {
-        200 => assert_eq!(other.json["model"], "demo-large"),
-        _ => {
-            assert_eq!((other.problem(422), &client.session(&id).await["model"]), ("unsupported".into(), &json!(null)))
-        }
-    }
+    let body = json!({ "agent": "demo", "key": "it:known", "model": "demo-2" });
+    assert_eq!(client.post("/v1/sessions", body).await.expect(200)["model"], "demo-2");
+    assert_eq!(client.turn(&id, "model?").await.0, "demo-2", "the agent that runs was told");
 }
 
 #[tokio::test(flavor = "multi_thread")]
