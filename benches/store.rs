@@ -70,6 +70,7 @@ impl Writer {
             task_id: None,
             mcp_session_id: None,
             labels: Labels::new(),
+            caps: wharf::domain::Caps::default(),
             closed: None,
         };
         let mut batch = Batch::new();

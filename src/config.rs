@@ -1,6 +1,7 @@
 //! The daemon's configuration: flags over environment (`WHARF_*`) over file over defaults, read once.
 
 mod file;
+mod rules;
 mod size;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use rules::{SessionRules, parse_time};
 pub use size::parse_size;
 
 use crate::domain::{FileSetting, Setting};
@@ -46,6 +48,8 @@ pub struct Config {
     pub image: Option<String>,
     /// Limits of workspaces that ask for none.
     pub limits: Limits,
+    /// When sessions rest, and what they may use up.
+    pub rules: SessionRules,
     /// Agents beside the built-in ones, or changes to those.
     pub agents: BTreeMap<String, AgentTable>,
     /// Logging.
@@ -139,6 +143,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// A path, or `off`.
     pub socket: Option<PathBuf>,
+    /// A time, or `off`.
+    pub idle_timeout: Option<String>,
 }
 
 /// Why the configuration can't be used; names the file and line, the variable or the flag.
@@ -204,6 +210,7 @@ impl Config {
             allowed_origins: list(env("WHARF_ALLOWED_ORIGINS"), &file.value.allowed_origins),
             image: env("WHARF_IMAGE").or(file.value.image.clone()),
             limits: file.limits()?,
+            rules: rules::read(flags.idle_timeout, env, &file)?,
             log: Log {
                 level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
                 format: log_format(env, &file)?,

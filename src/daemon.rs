@@ -21,9 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::agent::Catalogue;
 use crate::api::{self, ApiState, Listeners};
 use crate::config::{Config, TetherTransport};
+use crate::domain::Caps;
 use crate::engine::{DEFAULT_ENDPOINT, Engine};
 use crate::seal::Sealer;
-use crate::session::{Sessions, Timeouts};
+use crate::session::{Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
 
@@ -129,11 +130,18 @@ impl Parts {
             sealer,
             Arc::new(credentials::Credentials::of_process()),
             Timeouts::default(),
+            rules(config),
             tracker.clone(),
             stop.clone(),
         );
         Ok(Self { engine, catalogue, workspaces, sessions, tracker, stop })
     }
+}
+
+fn rules(config: &Config) -> Rules {
+    let rules = config.rules;
+    let caps = Caps { max_turns: rules.max_turns, max_cost: rules.max_cost };
+    Rules { idle: rules.idle_timeout, turn_inactivity: rules.turn_inactivity, caps }
 }
 
 /// The state directory is the daemon's alone: it holds the token, the key and every conversation.

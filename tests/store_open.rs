@@ -75,6 +75,17 @@ async fn more_than_the_queue_takes_is_refused_and_ready_waits() {
         }
     }
     assert!(refused > 0);
+    // Who can't go back waits instead, all at once, and nobody is refused.
+    let patient: Vec<_> = (1000..2000)
+        .map(|i| {
+            let (store, batch) = (store.clone(), fill(i));
+            tokio::spawn(async move { store.commit_when_possible(batch).await })
+        })
+        .collect();
+    for commit in patient {
+        commit.await.unwrap().unwrap();
+    }
+    assert!((1000..2000).all(|i| store.meta(&i.to_string()).unwrap().is_some()));
     for i in 0..100 {
         store.ready().await;
         store.commit(fill(i)).await.unwrap();

@@ -144,6 +144,12 @@ pub trait Adapter: Send {
     /// `Unsupported` where the agent has no way to.
     fn set_mode(&mut self, mode: &str) -> Result<Vec<Output>, Unsupported>;
 
+    /// The session's policy for permission requests was changed: the agent is to ask, or need not ask any more. Nothing to
+    /// do for one that always asks, as wharf answers by the policy.
+    fn set_permissions(&mut self, _policy: PermissionPolicy) -> Vec<Output> {
+        Vec::new()
+    }
+
     /// Answers a pending permission request with one of its options; an unknown or stale id gives an empty list.
     fn answer_permission(&mut self, id: &str, option_id: &str) -> Vec<Output>;
 

@@ -10,7 +10,7 @@ mod outputs;
 mod secrets;
 
 pub use catalogue::{
-    Abilities, AgentConfig, AgentEntry, Catalogue, CatalogueError, Choosing, MissingSecret, Protocol, RestoreError,
-    Resume, Surroundings, Way,
+    Abilities, AgentConfig, AgentEntry, Catalogue, CatalogueError, Choosing, MissingSecret, Own, Protocol,
+    RestoreError, Resume, Surroundings, Way,
 };
 pub use secrets::Secrets;

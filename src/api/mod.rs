@@ -92,6 +92,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(sessions::restore))
         .routes(routes!(sessions::reset))
         .routes(routes!(sessions::cancel))
+        .routes(routes!(sessions::recreate))
+        .routes(routes!(sessions::recreate_all))
         .routes(routes!(prompts::create, prompts::list))
         .routes(routes!(prompts::withdraw))
         .routes(routes!(permissions::list))

@@ -208,6 +208,10 @@ impl From<SessionError> for Problem {
             }
             SessionError::Closed { id } => conflict("session_closed").with("session", id.to_string()),
             SessionError::Busy { id } => conflict("session_busy").with("session", id.to_string()),
+            SessionError::CapReached { id, field, used, limit, .. } => {
+                let reached = conflict("cap_reached").with("session", id.to_string());
+                reached.with("field", field).with("used", used).with("limit", limit)
+            }
             SessionError::QueueFull { id, limit } => {
                 let full = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", detail);
                 full.with("session", id.to_string()).with("limit", limit).retry()

@@ -10,7 +10,7 @@ use super::ApiState;
 use super::extract::{Id, JsonBody, Params};
 use super::problem::Problem;
 use crate::domain::{Page, SessionStatus};
-use crate::session::{Cancelled, NewSession, SessionChanges, SessionFilter, SessionView};
+use crate::session::{Cancelled, Marked, NewSession, SessionChanges, SessionFilter, SessionView};
 
 /// Makes a session; the agent is started in the background.
 ///
@@ -142,6 +142,29 @@ pub(super) async fn reset(
 ) -> Result<Json<SessionView>, Problem> {
     query.only(&[])?;
     Ok(Json(api.sessions.reset(&id).await?))
+}
+
+/// Has a session's agent started afresh before its next turn; a turn that runs is left alone.
+///
+/// It takes its conversation up again. The mark is durable, and goes when the new agent is ready.
+#[utoipa::path(post, path = "/v1/sessions/{id}/recreate", tag = "sessions", params(
+    ("id" = String, Path, description = "id, key or the agent's own session id"),
+    ("reason" = Option<String>, Query, description = "for the log"),
+), responses((status = 200, body = Marked), (status = 409, description = "`session_closed`"),
+             (status = 422, description = "`invalid_field`")))]
+pub(super) async fn recreate(State(api): State<ApiState>, Id(id): Id, query: Params) -> Result<Json<Marked>, Problem> {
+    let reason = query.only(&["reason"])?.text("reason")?;
+    Ok(Json(api.sessions.recreate(&id, reason).await?))
+}
+
+/// The same for all open sessions, or for those of a project.
+#[utoipa::path(post, path = "/v1/sessions/recreate", tag = "sessions", params(
+    ("project" = Option<String>, Query, description = "only sessions of this project"),
+    ("reason" = Option<String>, Query, description = "for the log"),
+), responses((status = 200, body = Marked), (status = 422, description = "`invalid_field`")))]
+pub(super) async fn recreate_all(State(api): State<ApiState>, query: Params) -> Result<Json<Marked>, Problem> {
+    let query = query.only(&["project", "reason"])?;
+    Ok(Json(api.sessions.recreate_all(query.text("project")?, query.text("reason")?).await?))
 }
 
 /// Ends the running turn and every process born in it; answers when its end is in the log.

@@ -22,7 +22,7 @@ use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listen
 use crate::agent::Catalogue;
 use crate::engine::Engine;
 use crate::seal::Sealer;
-use crate::session::{Sessions, Timeouts};
+use crate::session::{Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::workspace::{WorkspaceConfig, Workspaces};
 
@@ -61,7 +61,8 @@ fn managers() -> (Sessions, Workspaces) {
     let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
     let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).unwrap());
     let (nothing, times) = (Arc::new(()), Timeouts::default());
-    let sessions = Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, tracker, stop);
+    let sessions =
+        Sessions::new(store, workspaces.clone(), catalogue, sealer, nothing, times, Rules::default(), tracker, stop);
     (sessions, workspaces)
 }
 
@@ -276,6 +277,7 @@ async fn the_description_is_whole() {
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
         POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \
+        POST /v1/sessions/recreate, POST /v1/sessions/{id}/recreate, \
         POST /v1/sessions/{id}/cancel, GET /v1/sessions/{id}/permissions, \
         POST /v1/sessions/{id}/permissions/{pid}, GET /v1/sessions/{id}/events";
     assert_eq!(routes, wanted.split(", ").map(|r| r.trim().to_owned()).collect());

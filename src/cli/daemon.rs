@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -27,15 +28,27 @@ pub(super) struct Daemon {
     /// The Unix socket, or `off` [default: /run/wharf/wharf.sock, for users in XDG_RUNTIME_DIR]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// After how long an idle session is suspended, like `45m`, or `off` [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
 }
 
 impl Daemon {
     pub(super) fn run(self) -> Outcome {
-        let flags = Flags { config: self.config, state_dir: self.state_dir, listen: self.listen, socket: self.socket };
+        let flags = Flags {
+            config: self.config,
+            state_dir: self.state_dir,
+            listen: self.listen,
+            socket: self.socket,
+            idle_timeout: self.idle_timeout,
+        };
         let config = Config::load(flags).map_err(|e| Failure::usage(e.to_string()))?;
         crate::daemon::prepare();
         // Each cause on its chain says more; together they are one sentence for people.
-        let run = runtime(true)?.block_on(crate::daemon::run(config));
+        let runtime = runtime(true)?;
+        let run = runtime.block_on(crate::daemon::run(config));
+        // What was to be written is written. A thread that hangs in a read must not hold the end up.
+        runtime.shutdown_timeout(Duration::from_secs(1));
         run.map(|()| ExitCode::SUCCESS).map_err(|e| Failure::other(format!("{e:#}")))
     }
 }

@@ -19,6 +19,7 @@ Look after sessions:
   logs        Print a session's events, with -f as they come
   restore     Wake a session
   reset       Forget the conversation, keep the session
+  recreate    Start agents afresh before their next turn
   rm          Close a session, with --purge drop its log too
 
 Look after what they run in:
@@ -28,8 +29,7 @@ Look after what they run in:
   daemon      Run the daemon
 
 A SESSION is named by its id, its key (`app:name`, or `name`) or the agent's own session id.
-The token for TCP is read from WHARF_TOKEN, else from `<state-dir>/token`.
-`wharf COMMAND --help` tells more.
+The token for TCP: WHARF_TOKEN, else `<state-dir>/token`. `wharf COMMAND --help` tells more.
 
 Exit codes:
   0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown

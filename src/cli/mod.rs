@@ -17,6 +17,7 @@ mod logs;
 mod ls;
 mod new;
 mod parse;
+mod recreate;
 mod render;
 mod reset;
 mod restore;
@@ -72,6 +73,7 @@ enum Command {
     Ls(ls::Ls),
     Restore(restore::Restore),
     Reset(reset::Reset),
+    Recreate(recreate::Recreate),
     Rm(rm::Rm),
     #[command(alias = "workspace", alias = "ws")]
     Workspaces(workspaces::Workspaces),
@@ -128,6 +130,7 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
         Command::Ls(command) => command.run(&client, ui).await,
         Command::Restore(command) => command.run(&client, ui).await,
         Command::Reset(command) => command.run(&client, ui).await,
+        Command::Recreate(command) => command.run(&client, ui).await,
         Command::Rm(command) => command.run(&client, ui).await,
         Command::Workspaces(command) => command.run(&client, ui).await,
         Command::Agents(command) => command.run(&client, ui).await,

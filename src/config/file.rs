@@ -25,6 +25,9 @@ pub(super) struct Root {
     pub(super) allowed_hosts: Vec<String>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) image: Option<String>,
+    pub(super) idle_timeout: Option<String>,
+    pub(super) turn_inactivity: Option<String>,
+    pub(super) caps: CapsTable,
     limits: LimitsTable,
     agents: BTreeMap<String, AgentTable>,
     pub(super) log: LogTable,
@@ -36,6 +39,13 @@ struct LimitsTable {
     cpus: Option<f64>,
     memory: Option<Size>,
     pids: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CapsTable {
+    pub(super) max_turns: Option<u64>,
+    pub(super) max_cost: Option<f64>,
 }
 
 /// Bytes, or a text like `2GiB`.

@@ -96,3 +96,26 @@ fn lists_come_with_commas() {
     let config = read(Flags::default(), &[("WHARF_ALLOWED_HOSTS", "a, b:1,")], None, false).unwrap();
     assert_eq!(config.allowed_hosts, ["a", "b:1"]);
 }
+
+#[test]
+fn sessions_rest_after_half_an_hour_unless_told_otherwise() {
+    let rules = |flags: Flags, env: &[(&str, &str)], file| read(flags, env, Some(file), false).map(|c| c.rules);
+    let minutes = |n: u64| Some(std::time::Duration::from_secs(n * 60));
+    let plain = rules(Flags::default(), &[], "").unwrap();
+    assert_eq!((plain.idle_timeout, plain.turn_inactivity), (minutes(30), None));
+    let file = "idle_timeout = \"5m\"\nturn_inactivity = \"10m\"\n[caps]\nmax_turns = 3\nmax_cost = 2.5";
+    let filed = rules(Flags::default(), &[], file).unwrap();
+    assert_eq!((filed.idle_timeout, filed.turn_inactivity), (minutes(5), minutes(10)));
+    assert_eq!((filed.max_turns, filed.max_cost), (Some(3), Some(2.5)));
+    let env = [("WHARF_IDLE_TIMEOUT", "off"), ("WHARF_TURN_INACTIVITY", "1h")];
+    let told = rules(Flags::default(), &env, file).unwrap();
+    assert_eq!((told.idle_timeout, told.turn_inactivity), (None, minutes(60)));
+    let flags = Flags { idle_timeout: Some("2m".into()), ..Flags::default() };
+    assert_eq!(rules(flags, &env, file).unwrap().idle_timeout, minutes(2));
+    for (file, part) in [("idle_timeout = \"soon\"", "`idle_timeout`"), ("[caps]\nmax_cost = -1.0", "caps.max_cost")] {
+        let error = rules(Flags::default(), &[], file).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
+    let error = rules(Flags::default(), &[("WHARF_TURN_INACTIVITY", "0s")], "").unwrap_err();
+    assert!(error.starts_with("WHARF_TURN_INACTIVITY: `0s`"), "{error}");
+}

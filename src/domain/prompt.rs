@@ -70,6 +70,9 @@ pub struct PromptRecord {
     pub state: PromptState,
     /// How often it was handed to an agent process.
     pub attempts: u32,
+    /// The `Idempotency-Key` that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// When its turn began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,

@@ -84,8 +84,67 @@ pub struct SessionRecord {
     pub mcp_session_id: Option<String>,
     /// Free labels.
     pub labels: Labels,
+    /// What it may use up.
+    #[serde(default)]
+    pub caps: Caps,
     /// When it was closed.
     pub closed: Option<Timestamp>,
+}
+
+/// What a session may use up; `None`: as much as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caps {
+    /// Turns.
+    pub max_turns: Option<u64>,
+    /// Cost, in the currency that the agent reports.
+    pub max_cost: Option<f64>,
+}
+
+/// What a session has used up since it was made; a reset does not give it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// Turns that ended.
+    pub turns: u64,
+    /// The cost of conversations that are over, and of processes that counted from 0 again.
+    pub cost_before: f64,
+    /// The cost of the conversation, as its agent last reported it.
+    pub cost_reported: f64,
+}
+
+impl Spent {
+    /// The cost of everything.
+    #[must_use]
+    pub fn cost(&self) -> f64 {
+        self.cost_before + self.cost_reported
+    }
+
+    /// Takes the agent's word for the cost of its conversation so far.
+    pub fn report(&mut self, amount: f64) {
+        if !amount.is_finite() || amount < 0.0 {
+            return;
+        }
+        if amount < self.cost_reported {
+            // It counts from 0 again: it was started afresh.
+            self.settle();
+        }
+        self.cost_reported = amount;
+    }
+
+    /// What is reported next is another conversation's.
+    pub fn settle(&mut self) {
+        self.cost_before += std::mem::take(&mut self.cost_reported);
+    }
+}
+
+/// That the agent is to be started afresh before its next turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dirty {
+    /// Why, where it was said.
+    pub reason: Option<String>,
+    /// How many processes the session had had: the mark is cleared when a later one is ready.
+    pub runs: u64,
 }
 
 /// An input handed to the agent's stdin that tether has not yet reported as taken.
@@ -130,6 +189,9 @@ pub struct TurnProgress {
     pub cancelling: bool,
     /// How the agent ended it, while what was born in it is still being ended.
     pub outcome: Option<TurnOutcome>,
+    /// Why it is being ended, where nobody cancelled it: it fails with this.
+    #[serde(default)]
+    pub failure: Option<TurnError>,
 }
 
 /// How a turn ended.
@@ -164,12 +226,21 @@ pub struct Progress {
     pub turn: Option<TurnProgress>,
     /// The number of the last prompt accepted.
     pub last_prompt: PromptNumber,
+    /// The oldest prompt whose record is kept.
+    #[serde(default = "first")]
+    pub first_prompt: PromptNumber,
     /// Pending prompts, oldest first.
     pub queue: Vec<PromptNumber>,
     /// How often the prompt that runs or runs next was handed to a process that died before taking it.
     pub attempts: u32,
-    /// Turns that ended.
+    /// Turns of the conversation that ended.
     pub turns: u64,
+    /// What it has used up.
+    #[serde(default)]
+    pub spent: Spent,
+    /// Whether the agent is to be started afresh before its next turn.
+    #[serde(default)]
+    pub dirty: Option<Dirty>,
     /// The agent's own session id, once resumable; the registry's copy is brought up to this at open.
     pub agent_session_id: Option<String>,
     /// When it was closed; the registry's copy is brought up to this at open.
@@ -193,13 +264,21 @@ impl Progress {
             adapter: None,
             turn: None,
             last_prompt: 0,
+            first_prompt: first(),
             queue: Vec::new(),
             attempts: 0,
             turns: 0,
+            spent: Spent::default(),
+            dirty: None,
             agent_session_id: None,
             closed: None,
             updated: now,
             summary: None,
         }
     }
+}
+
+/// The number of a session's first prompt.
+const fn first() -> PromptNumber {
+    1
 }

@@ -49,6 +49,20 @@ pub enum SessionError {
         /// Which.
         id: SessionId,
     },
+    /// The session has used up what it may.
+    #[error("session {id} has reached its cap: {used} of {limit} {what}: raise `{field}` of the session to go on")]
+    CapReached {
+        /// Which.
+        id: SessionId,
+        /// The field that says so: `max_turns` or `max_cost`.
+        field: &'static str,
+        /// In words.
+        what: &'static str,
+        /// How much it has used, prompts that run or wait included.
+        used: f64,
+        /// How much it may.
+        limit: f64,
+    },
     /// The queue is at its limit.
     #[error("session {id} has {limit} prompts waiting, the most it takes: wait until some have run")]
     QueueFull {

@@ -13,6 +13,6 @@ mod view;
 
 pub use error::SessionError;
 pub use log::Subscription;
-pub use manager::{Accepted, Cancelled, Created, EventPage, Sessions};
-pub use shared::Timeouts;
+pub use manager::{Accepted, Cancelled, Created, EventPage, Marked, Sessions};
+pub use shared::{Rules, Timeouts};
 pub use view::{NewPrompt, NewSession, PermissionAnswer, SessionChanges, SessionFilter, SessionView, WorkspaceChoice};

@@ -10,10 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use super::log::SessionLog;
 use crate::agent::{Catalogue, Surroundings};
-use crate::domain::SessionId;
+use crate::domain::{Caps, SessionId};
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
-use crate::workspace::Workspaces;
+use crate::workspace::{Clock, Workspaces};
 
 /// How many workspaces may be woken at once: the engine starts containers one after another anyway.
 const WAKES: usize = 8;
@@ -31,6 +31,17 @@ pub struct Timeouts {
     pub linger: Duration,
     /// The longest wait for an agent to become ready or to be ended.
     pub patience: Duration,
+}
+
+/// What the operator wants of all sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// After how long without a turn, a queue or a terminal a session is suspended; `None`: never.
+    pub idle: Option<Duration>,
+    /// After how long without output a turn is ended; `None`: never.
+    pub turn_inactivity: Option<Duration>,
+    /// What a session may use up that says nothing of it.
+    pub caps: Caps,
 }
 
 impl Default for Timeouts {
@@ -53,6 +64,9 @@ pub(super) struct Shared {
     pub(super) sealer: Sealer,
     pub(super) surroundings: Arc<dyn Surroundings>,
     pub(super) timeouts: Timeouts,
+    pub(super) rules: Rules,
+    /// Measures idleness and inactivity.
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
     /// How many workspaces may be woken at once.
@@ -69,16 +83,19 @@ impl Shared {
         sealer: Sealer,
         surroundings: Arc<dyn Surroundings>,
         timeouts: Timeouts,
+        rules: Rules,
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         Self {
             store,
+            clock: workspaces.clock(),
             workspaces,
             catalogue,
             sealer,
             surroundings,
             timeouts,
+            rules,
             tracker,
             stop,
             wakes: Semaphore::new(WAKES),

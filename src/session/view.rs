@@ -70,6 +70,12 @@ pub struct NewSession {
     /// Free labels.
     #[serde(default)]
     pub labels: Labels,
+    /// How many turns it may have; by default as configured, 0: any number.
+    #[serde(default)]
+    pub max_turns: Option<u64>,
+    /// What it may cost, as its agent reports it; by default as configured, 0: any cost.
+    #[serde(default)]
+    pub max_cost: Option<f64>,
     /// A first prompt: a text, or ACP content blocks.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -94,6 +100,10 @@ pub struct SessionChanges {
     pub channel: Option<String>,
     /// A client's task.
     pub task_id: Option<String>,
+    /// How many turns it may have; 0: any number.
+    pub max_turns: Option<u64>,
+    /// What it may cost, as its agent reports it; 0: any cost.
+    pub max_cost: Option<f64>,
 }
 
 /// A prompt to accept.
@@ -194,8 +204,20 @@ pub struct SessionView {
     pub turn: Option<String>,
     /// How many prompts wait.
     pub queued: usize,
-    /// How many turns ended.
+    /// How many turns of the conversation ended.
     pub turns: u64,
+    /// How many turns ended since it was made, and how many it may have.
+    pub turns_used: u64,
+    /// See `turns_used`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u64>,
+    /// What it has cost since it was made, as its agent reported it, and what it may cost.
+    pub cost: f64,
+    /// See `cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<f64>,
+    /// Whether its agent is to be started afresh before the next turn.
+    pub dirty: bool,
     /// The sequence number of its last event.
     pub last_seq: u64,
     /// When it was made.

@@ -50,9 +50,11 @@ pub(super) enum Op {
     Append { id: SessionId, first_seq: u64, last_seq: u64, value: Vec<u8> },
     PutProgress { id: SessionId, last_seq: u64, value: Vec<u8> },
     PutPrompt { id: SessionId, n: PromptNumber, value: Vec<u8> },
+    DeletePrompt { id: SessionId, n: PromptNumber },
     PutPermission { id: SessionId, permission: String, value: Vec<u8> },
     DeletePermission { id: SessionId, permission: String },
     PutIdempotency { id: SessionId, key: String, value: Vec<u8> },
+    DeleteIdempotency { id: SessionId, key: String },
     DeleteEvents { id: SessionId },
 }
 
@@ -163,6 +165,11 @@ impl Batch {
         self.push(value.map(|value| Op::PutPrompt { id, n: record.id, value }))
     }
 
+    /// Deletes a prompt; one that is not there is no error.
+    pub fn delete_prompt(&mut self, id: SessionId, n: PromptNumber) -> &mut Self {
+        self.push(Some(Op::DeletePrompt { id, n }))
+    }
+
     /// Makes or changes a permission request.
     pub fn put_permission(&mut self, id: SessionId, record: impl Borrow<PermissionRecord>) -> &mut Self {
         let record = record.borrow();
@@ -187,6 +194,11 @@ impl Batch {
         let what = || format!("an Idempotency-Key of session {id}");
         let value = self.encode(what, record.borrow(), &[&key], LOG_LIMIT);
         self.push(value.map(|value| Op::PutIdempotency { id, key, value }))
+    }
+
+    /// Forgets an `Idempotency-Key`; one that is not there is no error.
+    pub fn delete_idempotency(&mut self, id: SessionId, key: impl Into<String>) -> &mut Self {
+        self.push(Some(Op::DeleteIdempotency { id, key: key.into() }))
     }
 
     /// Deletes all events of a session. Its sequence goes on after `last_seq` of its progress.

@@ -168,6 +168,16 @@ impl Store {
         }
     }
 
+    /// As `commit`, but waits for room in the queue instead of being refused with `Overloaded`: for whoever has changed
+    /// its own state already and can't go back.
+    ///
+    /// # Errors
+    /// As of `submit`, without `Overloaded`.
+    pub async fn commit_when_possible(&self, batch: Batch) -> Result<(), StoreError> {
+        batch.check().and_then(|()| self.health())?;
+        self.shared().queue.push_when_possible(batch).await.await
+    }
+
     /// Waits until the queue is at most half full.
     pub async fn ready(&self) {
         self.shared().queue.ready().await;

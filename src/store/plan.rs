@@ -126,6 +126,10 @@ impl Draft<'_, '_> {
                 let session = self.known(id)?;
                 self.log(Part::Prompts, key::numbered(&session, *n), Some(value))
             }
+            Op::DeletePrompt { id, n } => {
+                let session = key::session_or_refuse(id)?;
+                self.log(Part::Prompts, key::numbered(&session, *n), None)
+            }
             Op::PutPermission { id, permission, value } => {
                 let session = self.known(id)?;
                 self.log(Part::Permissions, [&session, permission.as_bytes()].concat(), Some(value))
@@ -137,6 +141,10 @@ impl Draft<'_, '_> {
             Op::PutIdempotency { id, key, value } => {
                 let session = self.known(id)?;
                 self.log(Part::Idempotency, [&session, key.as_bytes()].concat(), Some(value))
+            }
+            Op::DeleteIdempotency { id, key } => {
+                let session = key::session_or_refuse(id)?;
+                self.log(Part::Idempotency, [&session, key.as_bytes()].concat(), None)
             }
             Op::DeleteEvents { id } => match self.known(id) {
                 Ok(session) => self.delete_events(&session),

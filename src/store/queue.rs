@@ -44,20 +44,42 @@ impl Queue {
 
     /// Queues a batch. One that is larger than the limit is taken when nothing else waits.
     pub(super) fn push(&self, batch: Batch) -> Commit {
-        let size = batch.size();
-        let (done, waiter) = oneshot::channel();
         let mut state = self.state();
+        match self.take_in(&mut state, batch) {
+            Ok(commit) => commit,
+            Err(_) => Commit::refused(StoreError::Overloaded { queued: state.bytes, limit: self.limit }),
+        }
+    }
+
+    /// Queues a batch as soon as there is room for it.
+    pub(super) async fn push_when_possible(&self, mut batch: Batch) -> Commit {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            // Before the look at the queue, so that no drain between the two is missed.
+            drained.as_mut().enable();
+            batch = match self.take_in(&mut self.state(), batch) {
+                Ok(commit) => return commit,
+                Err(batch) => batch,
+            };
+            drained.await;
+        }
+    }
+
+    /// Takes a batch in, or gives it back where there is no room.
+    fn take_in(&self, state: &mut State, batch: Batch) -> Result<Commit, Batch> {
+        let size = batch.size();
         if state.closed {
-            return Commit::refused(StoreError::Closed);
+            return Ok(Commit::refused(StoreError::Closed));
         }
         if state.bytes > 0 && state.bytes + size > self.limit {
-            return Commit::refused(StoreError::Overloaded { queued: state.bytes, limit: self.limit });
+            return Err(batch);
         }
+        let (done, waiter) = oneshot::channel();
         state.bytes += size;
         state.jobs.push_back(Job { batch, done });
-        drop(state);
         self.filled.notify_one();
-        Commit(Inner::Waiting(waiter))
+        Ok(Commit(Inner::Waiting(waiter)))
     }
 
     /// Waits until less than half of the limit is queued.

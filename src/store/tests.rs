@@ -24,6 +24,7 @@ fn record(id: &SessionId) -> SessionRecord {
         task_id: None,
         mcp_session_id: None,
         labels: Labels::new(),
+        caps: crate::domain::Caps::default(),
         closed: None,
     }
 }

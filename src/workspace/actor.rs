@@ -105,7 +105,8 @@ impl Actor {
     fn take(&mut self, command: Command) {
         match command {
             Command::Attach { record, reply } => self.attach(record, reply),
-            Command::Stop { reply } => self.stop(reply),
+            Command::Stop { only_unused: true, reply } => self.stop_unused(reply),
+            Command::Stop { only_unused: false, reply } => self.stop(reply),
             Command::Delete { record, reply } => self.delete(record, reply),
             Command::Happened { container, kind } => self.happened(container, kind),
             Command::Seen(container) => self.seen(container),
@@ -153,7 +154,7 @@ impl Actor {
     fn stop(&mut self, reply: Reply<()>) {
         match &mut self.work {
             Work::Stop(_, waiting) => return waiting.push(reply),
-            Work::Delete(..) => return self.wait(Command::Stop { reply }),
+            Work::Delete(..) => return self.wait(Command::Stop { only_unused: false, reply }),
             Work::BringUp(..) | Work::Idle => {}
         }
         let broken_off = self.break_off("stopped");
@@ -163,6 +164,16 @@ impl Actor {
             lifecycle::stop(shared, id).await
         });
         self.work = Work::Stop(work, vec![reply]);
+    }
+
+    /// Whoever comes from here on waits for the stop, and then brings it up again.
+    fn stop_unused(&mut self, reply: Reply<()>) {
+        if matches!(self.work, Work::Idle) && self.slot.give_up_if_unused() {
+            self.disconnect();
+            self.stop(reply);
+        } else {
+            reply.send(Ok(())).ok();
+        }
     }
 
     fn delete(&mut self, record: Box<WorkspaceRecord>, reply: Option<Reply<()>>) {

@@ -54,7 +54,7 @@ pub struct WorkspaceView {
 /// All workspaces of a daemon; cheap to clone.
 #[derive(Clone)]
 pub struct Workspaces {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Workspaces {
@@ -207,7 +207,7 @@ impl Workspaces {
     /// `NotFound`, `EngineUnreachable`, …
     pub async fn stop(&self, id: &str) -> Result<WorkspaceView, WorkspaceError> {
         let record = self.resolve(id)?;
-        self.command(&record.id, |reply| Command::Stop { reply }).await?;
+        self.command(&record.id, |reply| Command::Stop { only_unused: false, reply }).await?;
         self.view(&record)
     }
 
@@ -362,7 +362,11 @@ impl Workspaces {
         serde_json::from_slice(&clear).map_err(|_| broken_seal(&"it is not an environment"))
     }
 
-    async fn command<T>(&self, id: &WorkspaceId, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, WorkspaceError> {
+    pub(super) async fn command<T>(
+        &self,
+        id: &WorkspaceId,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, WorkspaceError> {
         let (reply, answer) = oneshot::channel();
         let slot = self.shared.slot(id);
         slot.commands.send(make(reply)).await.map_err(|_| WorkspaceError::stopping())?;

@@ -7,6 +7,7 @@
 //! ```
 
 mod actor;
+mod clock;
 mod connector;
 mod container;
 mod error;
@@ -19,10 +20,13 @@ mod reasons;
 mod shared;
 mod spec;
 mod tether_volume;
+mod usage;
 mod watcher;
 mod work;
 
+pub use clock::{Clock, SystemClock};
 pub use error::{WorkspaceError, image_hint};
 pub use manager::{NewWorkspace, WorkspaceView, Workspaces};
 pub use orphans::{Orphan, OrphanKind};
 pub use shared::{EngineState, Transport, WorkspaceConfig, WorkspaceState};
+pub use usage::Hold;

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    actor::Actor, container::Defaults, host_socket::HostSockets, names, tether_volume::TetherVolume, work::Command,
+    Clock, SystemClock, actor::Actor, container::Defaults, host_socket::HostSockets, names,
+    tether_volume::TetherVolume, usage::Uses, work::Command,
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
@@ -52,6 +53,8 @@ pub struct WorkspaceConfig {
     pub cpus: Option<f64>,
     /// Seals the environment.
     pub sealer: Sealer,
+    /// Measures how long nobody has used a workspace.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl WorkspaceConfig {
@@ -66,6 +69,7 @@ impl WorkspaceConfig {
             pids: 2048,
             cpus: None,
             sealer,
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }
@@ -94,6 +98,7 @@ pub enum EngineState {
 pub(super) struct Slot {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) state: watch::Sender<WorkspaceState>,
+    pub(super) uses: Mutex<Uses>,
     client: Mutex<Option<TetherClient>>,
 }
 
@@ -157,7 +162,8 @@ impl Shared {
         }
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let state = WorkspaceState { status: self.status_unseen(), reason: None };
-        let slot = Arc::new(Slot { commands, state: watch::Sender::new(state), client: Mutex::default() });
+        let uses = Mutex::new(Uses::new(self.config.clock.now()));
+        let slot = Arc::new(Slot { commands, state: watch::Sender::new(state), uses, client: Mutex::default() });
         slots.insert(id.clone(), Arc::clone(&slot));
         let actor = Actor::new(Arc::clone(self), Arc::clone(&slot), id.clone(), receiver);
         self.tracker.spawn(actor.run());

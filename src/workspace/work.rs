@@ -19,8 +19,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, WorkspaceError>>;
 pub(super) enum Command {
     /// Bring it up and connect.
     Attach { record: Box<WorkspaceRecord>, reply: Reply<TetherClient> },
-    /// Stop it.
-    Stop { reply: Reply<()> },
+    /// Stop it; `only_unused`: unless somebody uses it, and then nothing is done.
+    Stop { only_unused: bool, reply: Reply<()> },
     /// Delete it; without a reply: finish a deletion that a crash broke off.
     Delete { record: Box<WorkspaceRecord>, reply: Option<Reply<()>> },
     /// The engine reports something of a container of this workspace.

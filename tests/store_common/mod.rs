@@ -38,6 +38,7 @@ pub(crate) fn session(id: &SessionId) -> SessionRecord {
         task_id: None,
         mcp_session_id: None,
         labels: Labels::new(),
+        caps: wharf::domain::Caps::default(),
         closed: None,
     }
 }
@@ -66,6 +67,7 @@ pub(crate) fn prompt(n: u64, state: PromptState) -> PromptRecord {
         content: vec![serde_json::json!({"type": "text", "text": "hello"})],
         state,
         attempts: 0,
+        idempotency_key: None,
         started: None,
         ended: None,
         stop_reason: None,

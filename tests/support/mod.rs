@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client};
-pub use engine::{docker, docker_ok};
+pub use engine::{TetherVolumes, clean, docker, docker_ok};
 pub use events::{Event, Events};
 pub use model::Model;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ pub struct Daemon {
     /// How much of the log is of daemons before this one.
     logged: usize,
     /// Dropped last of all, when its containers are gone.
-    tether: engine::TetherVolumes,
+    tether: TetherVolumes,
 }
 
 impl Daemon {
@@ -52,7 +52,7 @@ impl Daemon {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a directory");
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (config, tether) = (config.map(str::to_owned), engine::TetherVolumes::hold());
+        let (config, tether) = (config.map(str::to_owned), TetherVolumes::hold());
         Self { dir: Some(dir), state, child: None, env, config, logged: 0, tether }
     }
 
@@ -230,7 +230,7 @@ impl Drop for Daemon {
             eprintln!("--- the daemon's log\n{}", self.log_text());
         }
         if self.state.join("store.json").exists() {
-            engine::clean(&self.instance());
+            clean(&self.instance());
         }
         drop(self.dir.take());
     }

@@ -20,6 +20,15 @@ use crate::{
     domain::{FileSetting, Setting, is_agent_name},
 };
 
+/// The environment that a session and its workspace have of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Of every process in the workspace.
+    pub workspace: &'a BTreeMap<String, String>,
+    /// Of the session's agent; it goes before everything else.
+    pub session: &'a BTreeMap<String, String>,
+}
+
 /// An agent that a session may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
@@ -98,17 +107,26 @@ impl AgentEntry {
         self.resume != Resume::Never
     }
 
-    /// The program to run with what it is given, all of it looked up now.
+    /// The program to run with what it is given, all of it looked up now. What its session or its workspace has of its
+    /// `own` goes before what the daemon would hand on.
     ///
     /// # Errors
     /// A credential or a file that it needs is not there.
-    pub fn launch(&self, options: &StartOptions, from: &dyn Surroundings) -> Result<Launch, MissingSecret> {
+    pub fn launch(
+        &self,
+        options: &StartOptions,
+        own: &Own<'_>,
+        from: &dyn Surroundings,
+    ) -> Result<Launch, MissingSecret> {
         let mut launch = Launch { argv: self.argv.clone(), ..Launch::default() };
-        let mut env = self.environment(from, &mut launch.secrets)?;
+        let mut env = self.environment(own, from, &mut launch.secrets)?;
         match self.protocol {
             Protocol::Acp => {}
             Protocol::Claude => launch.argv.extend(claude::arguments(&self.told(options))),
-            Protocol::Codex => launch.argv.extend(codex::arguments(|name| env.get(name).cloned())),
+            Protocol::Codex => launch.argv.extend(codex::arguments(|name| {
+                let value = own.session.get(name).or_else(|| env.get(name)).or_else(|| own.workspace.get(name));
+                value.cloned()
+            })),
         }
         for (way, value) in [(&self.model, &options.model), (&self.mode, &options.mode)] {
             match (way, value) {
@@ -183,11 +201,13 @@ impl AgentEntry {
     /// The built-in defaults, what is handed on, the file's, then the configuration's own.
     fn environment(
         &self,
+        own: &Own<'_>,
         from: &dyn Surroundings,
         secrets: &mut Secrets,
     ) -> Result<BTreeMap<String, String>, MissingSecret> {
         let mut env = self.defaults.clone();
-        let passed = self.pass_env.iter().filter_map(|name| Some((name.clone(), from.variable(name)?)));
+        let value = |name: &String| own.workspace.get(name).cloned().or_else(|| from.variable(name));
+        let passed = self.pass_env.iter().filter_map(|name| Some((name.clone(), value(name)?)));
         env.extend(passed.inspect(|(name, value)| secrets.named(name, value)));
         for (name, value) in self.env_file_values(from, secrets)? {
             secrets.named(&name, &value);

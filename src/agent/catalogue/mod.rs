@@ -15,7 +15,7 @@ pub(in crate::agent) use self::abilities::check_mcp;
 pub use self::{
     abilities::{Abilities, Choosing},
     config::{AgentConfig, CatalogueError, Resume, Way},
-    entry::AgentEntry,
+    entry::{AgentEntry, Own},
     surroundings::{MissingSecret, Surroundings},
 };
 use super::adapter::Adapter;

@@ -33,8 +33,27 @@ fn catalogue(json: Value) -> Result<Catalogue, CatalogueError> {
     Catalogue::new(serde_json::from_value(json).unwrap())
 }
 
+static NONE: BTreeMap<String, String> = BTreeMap::new();
+const NOTHING_OWN: Own<'static> = Own { workspace: &NONE, session: &NONE };
+
+#[test]
+fn what_a_session_or_a_workspace_has_of_its_own_goes_before_the_daemons() {
+    let agents = catalogue(json!({"codex": {"pass_env": ["TOKEN", "OPENAI_BASE_URL"]}})).unwrap();
+    let codex = agents.get("codex").unwrap();
+    let map = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let url = |launch: &Launch| launch.argv.iter().find_map(|a| a.strip_prefix("openai_base_url=").map(str::to_owned));
+    let (theirs, ours) = (map("OPENAI_BASE_URL", "http://workspace"), map("OPENAI_BASE_URL", "http://session"));
+    let of = |workspace, session| codex.launch(&StartOptions::default(), &Own { workspace, session }, &World).unwrap();
+    assert_eq!(url(&of(&NONE, &NONE)).as_deref(), Some("\"<OPENAI_BASE_URL>\""), "the daemon's");
+    assert_eq!(url(&of(&theirs, &NONE)).as_deref(), Some("\"http://workspace\""));
+    assert_eq!(url(&of(&theirs, &ours)).as_deref(), Some("\"http://session\""));
+    let token = map("TOKEN", "the-workspaces");
+    assert_eq!(value(&of(&token, &NONE), "TOKEN"), Some("the-workspaces"));
+    assert_ne!(value(&of(&NONE, &NONE), "TOKEN"), Some("the-workspaces"));
+}
+
 fn launch(agents: &Catalogue, name: &str, options: &StartOptions) -> Launch {
-    agents.get(name).unwrap().launch(options, &World).unwrap()
+    agents.get(name).unwrap().launch(options, &NOTHING_OWN, &World).unwrap()
 }
 
 fn value<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
@@ -106,7 +125,7 @@ fn a_missing_secret_is_named() {
     ] {
         let agents = catalogue(json!({ "demo": config })).unwrap();
         let demo = agents.get("demo").unwrap();
-        let error = demo.launch(&StartOptions::default(), &World).unwrap_err().to_string();
+        let error = demo.launch(&StartOptions::default(), &NOTHING_OWN, &World).unwrap_err().to_string();
         assert!(error.contains(place) && error.contains(what) && error.contains("not there"), "{error}");
         assert!(demo.secrets(&World).is_empty());
     }

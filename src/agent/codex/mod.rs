@@ -26,6 +26,7 @@ use super::{
     catalogue::{Protocol, tagged, untagged},
     outputs::{send, unparsed},
 };
+use crate::domain::PermissionPolicy;
 
 /// The adapter; all that it knows is its state.
 #[derive(Debug, Default)]
@@ -151,6 +152,10 @@ impl Adapter for Codex {
 
     fn set_mode(&mut self, mode: &str) -> Result<Vec<Output>, Unsupported> {
         self.choose_mode(mode)
+    }
+
+    fn set_permissions(&mut self, policy: PermissionPolicy) -> Vec<Output> {
+        self.follow(policy)
     }
 
     fn answer_permission(&mut self, id: &str, option_id: &str) -> Vec<Output> {

@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 
 use super::{
     Codex,
-    state::{Call, Phase},
+    state::{Call, Phase, asking},
 };
-use crate::agent::{
-    adapter::{Output, Unsupported},
-    outputs::{LONGEST_ID, clip, update},
+use crate::{
+    agent::{
+        adapter::{Output, Unsupported},
+        outputs::{LONGEST_ID, clip, update},
+    },
+    domain::PermissionPolicy,
 };
 
 /// The approval policies. In a sandbox that allows everything `on-request` leaves it to the model to ask.
@@ -56,11 +59,25 @@ impl Codex {
     pub(super) fn choose_mode(&mut self, mode: &str) -> Result<Vec<Output>, Unsupported> {
         check_mode(mode)?;
         self.check_ready()?;
+        self.state.mode_chosen = true;
+        Ok(self.change_mode(mode))
+    }
+
+    /// Follows the session's policy, unless a client chose a mode; it holds from the next turn on.
+    pub(super) fn follow(&mut self, permissions: PermissionPolicy) -> Vec<Output> {
+        let mode = asking(permissions);
+        if self.state.mode_chosen || self.state.mode == mode || self.check_ready().is_err() {
+            return Vec::new();
+        }
+        self.change_mode(mode)
+    }
+
+    fn change_mode(&mut self, mode: &str) -> Vec<Output> {
         mode.clone_into(&mut self.state.mode);
         self.state.changed = true;
         let mut outputs: Vec<_> = self.tell_mode().into_iter().collect();
         outputs.push(self.ask_for_models());
-        Ok(outputs)
+        outputs
     }
 
     pub(super) fn tell_mode(&self) -> Option<Output> {

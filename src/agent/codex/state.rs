@@ -182,6 +182,8 @@ pub(super) struct State {
     pub(super) model: Option<String>,
     /// The approval policy.
     pub(super) mode: String,
+    /// Whether a client chose it; else it follows the session's policy for permissions.
+    pub(super) mode_chosen: bool,
     /// Model or mode were changed since the last turn began.
     pub(super) changed: bool,
     pub(super) turn: Turn,
@@ -202,15 +204,14 @@ pub(super) struct State {
 impl State {
     /// The state of a process that is about to be started.
     pub(super) fn new(options: &StartOptions) -> Self {
-        let asking = if options.permissions == PermissionPolicy::Allow { "never" } else { "untrusted" };
         let start = Start {
             cwd: options.cwd.clone(),
             model: options.model.clone(),
             mcp_servers: options.mcp_servers.clone(),
             resume: options.resume.clone(),
         };
-        let mode = options.mode.clone().unwrap_or_else(|| asking.to_owned());
-        Self { start: Some(start), mode, ..Self::default() }
+        let mode = options.mode.clone().unwrap_or_else(|| asking(options.permissions).to_owned());
+        Self { start: Some(start), mode, mode_chosen: options.mode.is_some(), ..Self::default() }
     }
 
     pub(super) fn tool(&mut self, id: &str) -> Option<&mut Tool> {
@@ -246,4 +247,9 @@ impl State {
             self.others.insert(thread.to_owned(), turn.to_owned());
         }
     }
+}
+
+/// The approval policy that a session's policy stands for: what is allowed anyway need not be asked.
+pub(super) fn asking(permissions: PermissionPolicy) -> &'static str {
+    if permissions == PermissionPolicy::Allow { "never" } else { "untrusted" }
 }

@@ -5,13 +5,11 @@ use serde_json::Value;
 use super::Actor;
 use super::mailbox::{Command, Reply};
 use super::waiters::Waiter;
-use crate::agent::adapter::{Adapter, Output, Unsupported};
-use crate::domain::{
-    PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionRecord, Timestamp, WhenBusy,
-};
+use crate::agent::adapter::Unsupported;
+use crate::domain::{Caps, PermissionRecord, PermissionState, PromptNumber, PromptRecord, Timestamp, WhenBusy};
 use crate::session::state::{Input, Step};
-use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionChanges, SessionError};
-use crate::store::{Batch, IdempotencyRecord, StoreError};
+use crate::session::{Accepted, Cancelled, PermissionAnswer, SessionError};
+use crate::store::{IdempotencyRecord, StoreError};
 
 /// How many prompts may wait in a session.
 const QUEUE_MAX: usize = 100;
@@ -58,6 +56,23 @@ impl Actor {
                 let changed = self.change(*changes).await;
                 reply_or_fail(reply, changed)
             }
+            Command::Known { model, project, channel, reply } => {
+                let known = self.known(model, project, channel).await;
+                reply_or_fail(reply, known)
+            }
+            Command::Recreate { reply, .. } if self.state.p.closed.is_some() => {
+                let _ = reply.send(Err(SessionError::Closed { id: self.id.clone() }));
+                Ok(())
+            }
+            Command::Recreate { reason, reply } => {
+                let marked = self.handle([Input::Dirty { reason }]).await.map_err(SessionError::from);
+                reply_or_fail(reply, marked)
+            }
+            Command::Settle { reply } => {
+                self.waiters.push(Waiter::Settled { reply });
+                self.wake_waiters();
+                Ok(())
+            }
         }
     }
 
@@ -79,7 +94,8 @@ impl Actor {
         self.check_content(&content)?;
         let interrupt = when_busy == WhenBusy::Interrupt && self.state.is_busy();
         let mut step = Step::default();
-        self.apply(Input::Prompt { content, front: interrupt }, &mut step);
+        let key = idempotency.as_ref().map(|(key, _)| key.clone());
+        self.apply(Input::Prompt { content, front: interrupt, key }, &mut step);
         let n = self.state.p.last_prompt;
         if interrupt && self.state.p.turn.is_some() {
             self.apply(Input::Cancel, &mut step);
@@ -109,7 +125,24 @@ impl Actor {
         if self.state.p.queue.len() >= QUEUE_MAX {
             return Err(SessionError::QueueFull { id: id(), limit: QUEUE_MAX });
         }
-        Ok(())
+        self.check_caps()
+    }
+
+    /// Refuses what is beyond the session's caps; what runs or waits counts as a turn.
+    fn check_caps(&self) -> Result<(), SessionError> {
+        let (caps, p) = (self.record.caps, &self.state.p);
+        let turns = p.spent.turns + p.queue.len() as u64 + u64::from(p.turn.is_some());
+        let reached =
+            |field, what, used, limit| Err(SessionError::CapReached { id: self.id.clone(), field, what, used, limit });
+        match caps {
+            Caps { max_turns: Some(most), .. } if turns >= most => {
+                reached("max_turns", "turns", turns as f64, most as f64)
+            }
+            Caps { max_cost: Some(most), .. } if p.spent.cost() >= most => {
+                reached("max_cost", "of cost", p.spent.cost(), most)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what the agent has said that it can't take. One that has not said anything yet may refuse it in the turn.
@@ -179,117 +212,6 @@ impl Actor {
         let fallback = record.clone();
         self.handle([input]).await?;
         Ok(self.shared.store.permission(&self.id, permission)?.unwrap_or(fallback))
-    }
-
-    async fn change(&mut self, changes: SessionChanges) -> Result<(), SessionError> {
-        if self.state.p.closed.is_some() {
-            return Err(SessionError::Closed { id: self.id.clone() });
-        }
-        let mut fields = serde_json::Map::new();
-        let mut record = self.record.clone();
-        let (model, mode) = (changes.model.clone(), changes.mode.clone());
-        change_fields(&mut record, &mut fields, changes);
-        if fields.is_empty() {
-            return Ok(());
-        }
-        let mut probe = Batch::new();
-        probe.put_session(record.clone()).check().map_err(too_large)?;
-        let outputs = self.choose(model.as_deref(), mode.as_deref());
-        let outputs = outputs.map_err(|Unsupported(why)| SessionError::Unsupported(why))?;
-        let mut step = Step::default();
-        self.apply(Input::Changed { fields, policy: record.permissions }, &mut step);
-        self.apply_outputs(outputs, &mut step);
-        self.record = record.clone();
-        self.finish(step, |batch, _| {
-            batch.put_session(record);
-        })
-        .await?;
-        Ok(())
-    }
-
-    fn apply_outputs(&mut self, outputs: Vec<Output>, step: &mut Step) {
-        for output in outputs {
-            let input = match output {
-                Output::Send(text) => Input::Send { text, mark: false },
-                other => Input::Agent(self.redactor.output(other)),
-            };
-            self.apply(input, step);
-        }
-    }
-
-    /// Tells an agent that is just ready of a model and a mode that were asked for after it was started.
-    pub(super) fn late_choices(&mut self, step: &mut Step) {
-        let Some(options) = self.starting.take() else { return };
-        let wanted = |now: &Option<String>, then: &Option<String>| now.clone().filter(|_| now != then);
-        let model = wanted(&self.record.model, &options.model);
-        let mode = wanted(&self.record.mode, &options.mode);
-        let Some(adapter) = &mut self.adapter else { return };
-        let outputs = tell(adapter.as_mut(), model.as_deref(), mode.as_deref());
-        self.apply_outputs(outputs.unwrap_or_else(|Unsupported(message)| vec![Output::Fatal { message }]), step);
-    }
-
-    /// Tells a running agent of a new model and mode; one that is not running is started with them, one that is being
-    /// started is told when it is ready.
-    fn choose(&mut self, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
-        for (what, value) in [("model", model), ("mode", mode)] {
-            if value.is_some() && self.state.p.process.is_some() {
-                self.entry.check_switch(what)?;
-            }
-        }
-        if let Some(mode) = mode {
-            self.entry.check_mode(mode)?;
-        }
-        let ready = self.state.is_ready();
-        let Some(adapter) = self.adapter.as_mut().filter(|_| ready) else { return Ok(Vec::new()) };
-        let before = adapter.state();
-        let told = tell(adapter.as_mut(), model, mode);
-        if told.is_err()
-            && let Ok(adapter) = self.entry.restore(&before)
-        {
-            // Nothing was sent: the adapter must not wait for an answer to it.
-            self.adapter = Some(adapter);
-        }
-        told
-    }
-}
-
-fn tell(adapter: &mut dyn Adapter, model: Option<&str>, mode: Option<&str>) -> Result<Vec<Output>, Unsupported> {
-    let mut outputs = model.map_or(Ok(Vec::new()), |model| adapter.set_model(model))?;
-    outputs.extend(mode.map_or(Ok(Vec::new()), |mode| adapter.set_mode(mode))?);
-    Ok(outputs)
-}
-
-/// What was refused before anything moved.
-fn too_large(e: StoreError) -> SessionError {
-    match e {
-        StoreError::TooLarge { limit, .. } => SessionError::Invalid {
-            field: "labels",
-            message: format!("they are too large: encoded, a session takes at most {limit} bytes"),
-        },
-        e => e.into(),
-    }
-}
-
-fn change_fields(record: &mut SessionRecord, fields: &mut serde_json::Map<String, Value>, changes: SessionChanges) {
-    if let Some(permissions) = changes.permissions {
-        fields.insert("permissions".into(), serde_json::to_value(permissions).unwrap_or_default());
-        record.permissions = permissions;
-    }
-    if let Some(labels) = changes.labels {
-        fields.insert("labels".into(), serde_json::to_value(&labels).unwrap_or_default());
-        record.labels = labels;
-    }
-    for (name, new, field) in [
-        ("model", changes.model, &mut record.model),
-        ("mode", changes.mode, &mut record.mode),
-        ("project", changes.project, &mut record.project),
-        ("channel", changes.channel, &mut record.channel),
-        ("task_id", changes.task_id, &mut record.task_id),
-    ] {
-        if let Some(new) = new {
-            fields.insert(name.into(), new.clone().into());
-            *field = Some(new);
-        }
     }
 }
 

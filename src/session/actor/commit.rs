@@ -46,7 +46,8 @@ impl Actor {
         }
         extra(&mut batch, self);
         if !batch.is_empty() {
-            self.shared.store.commit(batch).await?;
+            // The state has moved: what the disk is too slow for waits, and with it whoever writes to this session.
+            self.shared.store.commit_when_possible(batch).await?;
         }
         if let Some(run) = run {
             self.log.publish(run);
@@ -83,9 +84,16 @@ impl Actor {
     fn write_prompts(&self, changes: Vec<(PromptNumber, PromptChange)>, batch: &mut Batch) -> Result<(), StoreError> {
         let mut records: BTreeMap<PromptNumber, PromptRecord> = BTreeMap::new();
         for (n, change) in changes {
-            if let PromptChange::New(record) = change {
-                records.insert(n, *record);
-                continue;
+            match change {
+                PromptChange::New(record) => {
+                    records.insert(n, *record);
+                    continue;
+                }
+                PromptChange::Dropped => {
+                    self.drop_prompt(n, records.remove(&n), batch)?;
+                    continue;
+                }
+                PromptChange::Delivered | PromptChange::Pending | PromptChange::Ended(_) => {}
             }
             if let std::collections::btree_map::Entry::Vacant(vacant) = records.entry(n)
                 && let Some(record) = self.shared.store.prompt(&self.id, n)?
@@ -99,6 +107,16 @@ impl Actor {
         for record in records.values() {
             batch.put_prompt(self.id.clone(), record);
         }
+        Ok(())
+    }
+
+    /// Deletes a prompt, and with it the `Idempotency-Key` that stood for it.
+    fn drop_prompt(&self, n: PromptNumber, known: Option<PromptRecord>, batch: &mut Batch) -> Result<(), StoreError> {
+        let record = known.map_or_else(|| self.shared.store.prompt(&self.id, n), |record| Ok(Some(record)))?;
+        if let Some(key) = record.and_then(|record| record.idempotency_key) {
+            batch.delete_idempotency(self.id.clone(), key);
+        }
+        batch.delete_prompt(self.id.clone(), n);
         Ok(())
     }
 
@@ -116,7 +134,7 @@ impl Actor {
 
 fn change_record(record: &mut PromptRecord, change: PromptChange) {
     match change {
-        PromptChange::New(_) => {}
+        PromptChange::New(_) | PromptChange::Dropped => {}
         PromptChange::Delivered => {
             record.state = PromptState::Delivered;
             record.attempts += 1;

@@ -151,7 +151,7 @@ impl Actor {
     }
 
     fn after(&mut self, wait: Duration, input: Input) {
-        self.tasks.spawn(async move {
+        self.timers.spawn(async move {
             tokio::time::sleep(wait).await;
             Done::Input(input)
         });
@@ -160,6 +160,7 @@ impl Actor {
     fn wake_workspace(&mut self, only_if_running: bool) {
         let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
         self.wake_error = None;
+        self.use_workspace();
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             // A start of the daemon wakes its sessions in turn, not all at once.
@@ -257,6 +258,9 @@ impl Actor {
 
     fn end_process(&mut self, process: String, attached: bool) {
         let id = self.tether_id(&process);
+        if !attached {
+            self.use_workspace();
+        }
         let (grace, patience) = (self.shared.timeouts.kill_grace, self.shared.timeouts.patience);
         let (workspaces, workspace) = (self.shared.workspaces.clone(), self.record.workspace.clone());
         let client = self.client.clone().filter(|_| attached);

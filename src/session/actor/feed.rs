@@ -55,6 +55,7 @@ impl Actor {
         let mut next = Some(first.unwrap_or_else(|| ProcessEvent::Detached { reason: "the connection ended".into() }));
         while let Some(event) = next {
             if let ProcessEvent::Output { bytes: output, .. } = &event {
+                self.watch.heard = self.shared.clock.now();
                 bytes += output.len();
             }
             self.process_event(event, &mut step);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Actor;
 use crate::agent::adapter::StartOptions;
-use crate::agent::{AgentEntry, Secrets, Surroundings};
+use crate::agent::{AgentEntry, Own, Secrets, Surroundings};
 use crate::domain::WorkspaceRecord;
 use crate::seal::Sealer;
 use crate::session::SessionError;
@@ -28,7 +28,7 @@ pub(super) struct Start {
 
 /// What a session and its workspace give to their agents.
 struct Given {
-    workspace: Vec<(String, String)>,
+    workspace: BTreeMap<String, String>,
     session: BTreeMap<String, String>,
     mcp_servers: Vec<Value>,
 }
@@ -47,7 +47,8 @@ impl Start {
     /// The request to tether, and what nobody is to see of it. Reads files: not for a task that others wait behind.
     pub(super) fn finish(self) -> Result<(StartProcess, Secrets), String> {
         let Self { entry, surroundings, options, id, given } = self;
-        let launch = entry.launch(&options, &*surroundings).map_err(|e| e.to_string())?;
+        let own = Own { workspace: &given.workspace, session: &given.session };
+        let launch = entry.launch(&options, &own, &*surroundings).map_err(|e| e.to_string())?;
         let mut secrets = given.secrets();
         secrets.join(&launch.secrets);
         let mut env = vec![
@@ -93,7 +94,7 @@ impl Actor {
             Some(sealed) => open_json(&self.shared.sealer, sealed)?,
             None => BTreeMap::new(),
         };
-        let workspace = self.shared.workspaces.process_env(&workspace)?;
+        let workspace = self.shared.workspaces.process_env(&workspace)?.into_iter().collect();
         Ok(Start {
             entry: self.entry.clone(),
             surroundings: self.shared.surroundings.clone(),

@@ -30,6 +30,12 @@ pub(in crate::session) enum Command {
     Reset { reply: Reply<()> },
     /// Change fields.
     Change { changes: Box<SessionChanges>, reply: Reply<()> },
+    /// The session was asked for by its key: its model follows, and context that is new is kept.
+    Known { model: Option<String>, project: Option<String>, channel: Option<String>, reply: Reply<()> },
+    /// Have the agent started afresh before its next turn.
+    Recreate { reason: Option<String>, reply: Reply<()> },
+    /// Only tell when nothing is being woken or started any more.
+    Settle { reply: Reply<()> },
 }
 
 /// Who holds an actor's mailbox.
@@ -103,6 +109,9 @@ fn refuse(command: Command, error: SessionError) {
         | Command::Suspend { reply }
         | Command::Close { reply }
         | Command::Reset { reply }
+        | Command::Known { reply, .. }
+        | Command::Recreate { reply, .. }
+        | Command::Settle { reply }
         | Command::Change { reply, .. } => drop(reply.send(Err(error))),
     }
 }

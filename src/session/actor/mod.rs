@@ -1,11 +1,13 @@
 //! The actor of one live session: owns its state, its adapter and its queue, and is the only one that writes its log.
 
+mod change;
 mod command;
 mod commit;
 mod effects;
 mod feed;
 mod launch;
 mod mailbox;
+mod rest;
 mod waiters;
 
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ use crate::agent::adapter::{Adapter, Output, StartOptions};
 use crate::domain::{EventData, PermissionState, Progress, SessionId, SessionRecord, Timestamp};
 use crate::store::StoreError;
 use crate::tether::client::{ProcessEvent, TetherClient};
-use crate::workspace::{WorkspaceError, WorkspaceState};
+use crate::workspace::{Hold, WorkspaceError, WorkspaceState};
 
 /// How many commands may wait for an actor.
 const MAILBOX: usize = 64;
@@ -44,7 +46,16 @@ pub(super) struct Actor {
     adapter: Option<Box<dyn Adapter>>,
     log: Arc<SessionLog>,
     commands: mpsc::Receiver<Command>,
+    /// What is under way outside of the actor.
     tasks: JoinSet<Done>,
+    /// What is to be looked at after a while.
+    timers: JoinSet<Done>,
+    /// What the clock was last looked at for.
+    watch: rest::Watch,
+    /// The session's use of its workspace.
+    hold: Option<Hold>,
+    /// Whether the container is to be stopped once the agent is gone, if nobody else uses it.
+    idled: bool,
     /// How the process that is being started was asked for: the launch and the adapter must agree.
     starting: Option<StartOptions>,
     /// The workspace's connection, once woken.
@@ -96,6 +107,7 @@ impl Actor {
         match Self::read(&shared, &id) {
             Ok((record, entry, state, adapter, log)) => Ok(Self {
                 workspace: shared.workspaces.watch(&record.workspace),
+                watch: rest::Watch::default(),
                 shared,
                 id,
                 record,
@@ -105,6 +117,9 @@ impl Actor {
                 log,
                 commands,
                 tasks: JoinSet::new(),
+                timers: JoinSet::new(),
+                hold: None,
+                idled: false,
                 starting: None,
                 client: None,
                 feed: None,
@@ -154,6 +169,9 @@ impl Actor {
             // Of a closed session nothing more is to come that would want what is in memory.
             let linger = if self.state.p.closed.is_some() { Duration::ZERO } else { self.shared.timeouts.linger };
             let linger_until = last + linger;
+            self.observe();
+            self.let_go();
+            let due = self.due();
             let may_go = self.state.rests() && self.tasks.is_empty() && self.waiters.is_empty();
             let turn = tokio::select! {
                 biased;
@@ -161,7 +179,13 @@ impl Actor {
                 event = next_event(&mut self.feed) => self.process_events(event).await,
                 Ok(()) = self.workspace.changed() => self.workspace_changed().await,
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done(done).await,
-                Some(command) = self.commands.recv() => { last = tokio::time::Instant::now(); self.command(command).await }
+                Some(done) = self.timers.join_next(), if !self.timers.is_empty() => self.done(done).await,
+                Some(command) = self.commands.recv() => {
+                    last = tokio::time::Instant::now();
+                    self.watch.active = self.shared.clock.now();
+                    self.command(command).await
+                }
+                () = rest::until(&*self.shared.clock, due) => self.look_at_the_clock().await,
                 () = tokio::time::sleep_until(linger_until), if may_go => break,
             };
             if let Err(e) = turn {

@@ -13,6 +13,8 @@ pub(super) enum Waiter {
     Ready { reply: Reply<()> },
     /// For the agent to be gone.
     Rest { reply: Reply<()> },
+    /// For nothing to be on its way between rest and readiness.
+    Settled { reply: Reply<()> },
     /// For the session to be closed, and its own workspace to be gone.
     Closed { reply: Reply<()> },
 }
@@ -61,7 +63,12 @@ impl Actor {
             {
                 let _ = reply.send(Ok(()));
             }
-            waiting @ (Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => return Some(waiting),
+            Waiter::Settled { reply } if self.state.is_settled() => {
+                let _ = reply.send(Ok(()));
+            }
+            waiting @ (Waiter::Settled { .. } | Waiter::Ready { .. } | Waiter::Rest { .. } | Waiter::Closed { .. }) => {
+                return Some(waiting);
+            }
         }
         None
     }

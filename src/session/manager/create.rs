@@ -9,7 +9,7 @@ use super::{Command, Sessions};
 use crate::agent::AgentEntry;
 use crate::agent::adapter::Unsupported;
 use crate::domain::{
-    Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
+    Caps, Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
     WorkspaceRecord, WorkspaceSpec,
 };
 use crate::store::{Batch, StoreError};
@@ -86,7 +86,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// A session whose key was known: its model is updated if another is asked for.
+    /// A session whose key was known: its model is updated if another is asked for, the newest channel and the first
+    /// project are kept.
     async fn known(&self, id: &SessionId, new: NewSession, prompt: Option<NewPrompt>) -> Result<Created, SessionError> {
         let session = self.get(id.as_str()).await?;
         if session.agent != new.agent {
@@ -95,9 +96,10 @@ impl Sessions {
                 message: format!("the key belongs to session {id} of agent `{}`: choose another key", session.agent),
             });
         }
-        if new.model.is_some() && new.model != session.model && session.closed.is_none() {
-            self.change(id.as_str(), SessionChanges { model: new.model, ..SessionChanges::default() }).await?;
-        }
+        let NewSession { model, project, channel, .. } = new;
+        let known =
+            |reply| Command::Known { model: model.clone(), project: project.clone(), channel: channel.clone(), reply };
+        self.ask(id, known).await?;
         if let Some(prompt) = prompt {
             self.prompt_record(id, prompt, None).await?;
         }
@@ -152,8 +154,18 @@ impl Sessions {
             task_id: new.task_id.clone(),
             mcp_session_id: new.mcp_session_id.clone(),
             labels: new.labels.clone(),
+            caps: self.caps(new),
             closed: None,
         })
+    }
+
+    /// The caps asked for, else the operator's; 0 stands for none.
+    fn caps(&self, new: &NewSession) -> Caps {
+        let Caps { max_turns, max_cost } = self.shared.rules.caps;
+        Caps {
+            max_turns: new.max_turns.or(max_turns).filter(|turns| *turns > 0),
+            max_cost: new.max_cost.or(max_cost).filter(|cost| *cost > 0.0),
+        }
     }
 
     fn seal(&self, value: &impl serde::Serialize) -> Result<Vec<u8>, SessionError> {
@@ -195,6 +207,7 @@ fn check(new: &NewSession) -> Result<(), SessionError> {
         check_text(field, value.as_deref())?;
     }
     check_labels(&new.labels)?;
+    check_cost(new.max_cost)?;
     check_env(&new.env)?;
     if let Some(cwd) = &new.cwd {
         let whole =
@@ -236,7 +249,17 @@ pub(super) fn check_changes(changes: &SessionChanges) -> Result<(), SessionError
     for (field, value) in fields {
         check_text(field, value.as_deref())?;
     }
+    check_cost(changes.max_cost)?;
     changes.labels.as_ref().map_or(Ok(()), check_labels)
+}
+
+fn check_cost(cost: Option<f64>) -> Result<(), SessionError> {
+    match cost {
+        Some(cost) if !(cost.is_finite() && cost >= 0.0) => {
+            invalid("max_cost", "it must be a number, 0 or more; 0 stands for no cap".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_text(field: &'static str, value: Option<&str>) -> Result<(), SessionError> {

@@ -4,6 +4,8 @@ mod create;
 mod find;
 mod list;
 mod recover;
+mod recreate;
+mod sweep;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
+pub use self::recreate::Marked;
 use super::actor::{Actor, Command, Handle, check_content};
 use super::log::Subscription;
-use super::shared::{Shared, Timeouts};
+use super::shared::{Rules, Shared, Timeouts};
 use super::{NewPrompt, PermissionAnswer, SessionChanges, SessionError, SessionView};
 use crate::agent::{Catalogue, Surroundings};
 use crate::domain::{Page, PermissionRecord, PermissionState, PromptNumber, PromptRecord, SessionId};
@@ -84,11 +87,14 @@ impl Sessions {
         sealer: Sealer,
         surroundings: Arc<dyn Surroundings>,
         timeouts: Timeouts,
+        rules: Rules,
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Shared::new(store, workspaces, catalogue, sealer, surroundings, timeouts, tracker, stop);
-        Self { shared: Arc::new(shared), live: Arc::default() }
+        let shared = Shared::new(store, workspaces, catalogue, sealer, surroundings, timeouts, rules, tracker, stop);
+        let sessions = Self { shared: Arc::new(shared), live: Arc::default() };
+        sessions.sweep();
+        sessions
     }
 
     /// By id, key or agent session id.

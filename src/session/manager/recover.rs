@@ -1,28 +1,71 @@
 //! What a new daemon does with the sessions that it finds.
 
-use super::Sessions;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+
 use super::create::created;
+use super::{Command, Sessions};
+use crate::domain::SessionId;
 use crate::session::SessionError;
 use crate::store::Batch;
 
+/// How many sessions are taken up at once, and how long the others wait for one.
+const AT_ONCE: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Sessions {
     /// Takes up every session that has something running, waiting or to be finished; the others wake on demand. Answers
-    /// how many. The workspaces are woken in turn, by the actors.
+    /// how many. They are taken up a few at a time, those with a turn first; whoever asks for one does not wait for that.
     ///
     /// # Errors
     /// The store could not be read or written.
     pub async fn recover(&self) -> Result<usize, SessionError> {
         self.complete_creations().await?;
-        let mut count = 0;
+        let (mut found, mut working) = (Vec::new(), 0);
         for (id, progress) in self.shared.store.progress_all()? {
             let unfinished = progress.process.is_some() || progress.turn.is_some() || !progress.queue.is_empty();
-            if unfinished && (progress.closed.is_none() || progress.process.is_some()) {
-                count += 1;
-                self.handle(&id);
+            if !unfinished || (progress.closed.is_some() && progress.process.is_none()) {
+                continue;
+            }
+            // Until its turn comes, its container counts as used.
+            let record = self.shared.store.session(&id)?;
+            let hold = record.map(|record| self.shared.workspaces.use_by_agent(&record.workspace));
+            found.push((id, hold));
+            if progress.turn.is_some() {
+                let last = found.len() - 1;
+                found.swap(working, last);
+                working += 1;
             }
         }
+        let count = found.len();
+        let sessions = self.clone();
+        self.shared.tracker.spawn(async move {
+            let stop = sessions.shared.stop.clone();
+            let all = stream::iter(found).for_each_concurrent(AT_ONCE, |(id, hold)| {
+                let sessions = &sessions;
+                async move {
+                    sessions.take_up(&id).await;
+                    drop(hold);
+                }
+            });
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = all => {}
+            }
+        });
         self.delete_left_workspaces()?;
         Ok(count)
+    }
+
+    /// Starts a session's actor, and waits until it is ready, rests or has failed; not for ever.
+    async fn take_up(&self, id: &SessionId) {
+        let settled = self.ask(id, |reply| Command::Settle { reply });
+        match tokio::time::timeout(PATIENCE, settled).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(session = %id, error = %e, "it could not be taken up"),
+            Err(_) => tracing::warn!(session = %id, "taking it up takes long: it goes on beside the others"),
+        }
     }
 
     /// A crash between a session's close and the deletion of its own workspace leaves the latter: it goes now.

@@ -19,6 +19,7 @@ impl State {
                 }
                 self.wanted = false;
                 self.stumbles = 0;
+                self.settle_dirty(step);
                 self.advance(step);
             }
             Output::Linked { agent_session_id } => {
@@ -28,7 +29,12 @@ impl State {
                 }
             }
             Output::ResumeFailed { message } => self.resume_failed(&message, step),
-            Output::Update(update) => step.events.push((self.turn_number(), EventData::Update(update))),
+            Output::Update(update) => {
+                if let Some(amount) = reported_cost(update.get()) {
+                    self.p.spent.report(amount);
+                }
+                step.events.push((self.turn_number(), EventData::Update(update)));
+            }
             Output::PermissionRequested { id, tool_call, options } => {
                 self.permission_requested(id, tool_call, options, now, step);
             }
@@ -126,6 +132,26 @@ impl State {
         step.events.push((record.prompt, EventData::PermissionResolved { id: record.id.clone(), option_id, by }));
         step.permissions.push(record);
     }
+}
+
+/// The cost of the conversation so far, where an update tells it.
+fn reported_cost(update: &str) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Usage {
+        #[serde(rename = "sessionUpdate")]
+        kind: String,
+        cost: Option<Cost>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Cost {
+        amount: f64,
+    }
+    // Few updates are this one: the others are not read a second time.
+    if !update.contains("\"usage_update\"") {
+        return None;
+    }
+    let usage: Usage = serde_json::from_str(update).ok()?;
+    Some(usage.cost.filter(|_| usage.kind == "usage_update")?.amount)
 }
 
 /// The option that a policy chooses; `None` where a client is to be asked.

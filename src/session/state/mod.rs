@@ -12,21 +12,20 @@
 //! in its hands right now, and start from nothing.
 
 mod agent;
+mod io;
 mod process;
 mod requests;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::Value;
-
+pub(super) use self::io::{Call, Effect, Input, PromptChange, Step};
 use self::process::Exit;
-use crate::agent::adapter::Output;
 use crate::domain::{
-    EventData, PermissionPolicy, PermissionRecord, Progress, PromptNumber, PromptRecord, SessionStatus, Timestamp,
-    TurnError, TurnOutcome, WorkspaceId, WorkspaceStatus,
+    EventData, PermissionPolicy, PermissionRecord, Progress, PromptNumber, SessionStatus, Timestamp, TurnError,
 };
 
 /// What this daemon has in its hands of the agent process.
@@ -55,6 +54,8 @@ pub(super) enum Ending {
     Useless,
     /// The conversation is to be forgotten.
     Reset,
+    /// It is to be started afresh.
+    Restart,
 }
 
 /// A session's state.
@@ -86,150 +87,6 @@ pub(super) struct State {
     pub(super) taken: u64,
 }
 
-/// What can happen to a session.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// A new daemon has loaded the session.
-    Recover,
-    /// A prompt was given; `front`: it runs next.
-    Prompt { content: Vec<Value>, front: bool },
-    /// A pending prompt is withdrawn.
-    Withdraw { n: PromptNumber },
-    /// The running turn is to be ended.
-    Cancel,
-    /// The agent had its time to end the turn by itself.
-    CancelTimeout { n: PromptNumber },
-    /// A client answered a permission request.
-    Answer { id: String, option_id: String },
-    /// A ready agent is wanted.
-    Wake,
-    /// The agent is to be ended, and the session to rest.
-    Suspend,
-    /// The session is to be closed.
-    Close,
-    /// The conversation is to be forgotten.
-    Reset,
-    /// Fields of the record were changed by a client.
-    Changed { fields: serde_json::Map<String, Value>, policy: PermissionPolicy },
-    /// The workspace runs and is connected.
-    WorkspaceUp,
-    /// The workspace does not run, and was not to be started.
-    WorkspaceDown,
-    /// The workspace can't be had; `retry`: the engine may come back.
-    WakeFailed { message: String, retry: bool },
-    /// The time to try again has come.
-    RetryWake,
-    /// The process was started and is attached.
-    Started { resumed: bool },
-    /// The process could not be started.
-    StartFailed { message: String },
-    /// A known process is attached again.
-    Attached { last_input: u64 },
-    /// tether knows no such process.
-    ProcessUnknown,
-    /// The process had its time for the handshake.
-    HandshakeTimeout { process: String },
-    /// The workspace's container changed.
-    WorkspaceChanged { workspace: WorkspaceId, status: WorkspaceStatus, reason: Option<String> },
-    /// The adapter wants this written to the agent's stdin; `mark`: it carries the turn's prompt.
-    Send { text: String, mark: bool },
-    /// The adapter has learned something.
-    Agent(Output),
-    /// The agent wrote to stderr.
-    Stderr { text: String },
-    /// tether took inputs up to `n`.
-    Taken { n: u64 },
-    /// The process ended and all its output was given.
-    Exited { code: Option<i32>, signal: Option<i32>, lost: bool, stderr: String },
-    /// The container is gone from under the process.
-    Detached { reason: String },
-    /// What was born in the turn is gone.
-    Swept { process: String },
-    /// What was born in the turn can't be ended.
-    SweepFailed { process: String, message: String },
-    /// The process and all its tree are gone, seen or not.
-    Ended { process: String },
-    /// The process could not be ended.
-    EndFailed { process: String, message: String },
-}
-
-/// A call on the adapter; its outputs are inputs of the same commit.
-#[derive(Debug, PartialEq)]
-pub(super) enum Call {
-    /// Make a new adapter and start it, resuming this conversation.
-    Start { resume: Option<String> },
-    /// Give it this prompt.
-    Prompt { n: PromptNumber },
-    /// End the turn.
-    Cancel,
-    /// Answer a permission request.
-    Answer { id: String, option_id: String },
-}
-
-/// What to do once the commit is durable.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Start and connect the workspace; `only_if_running`: connect only.
-    Wake { only_if_running: bool },
-    /// Send `RetryWake` after a while.
-    RetryLater,
-    /// Start the process.
-    Start { process: String },
-    /// Attach to the process from the offsets in the progress.
-    Attach { process: String },
-    /// Write what the outbox holds.
-    Flush,
-    /// End what was born in the turn.
-    Sweep { process: String },
-    /// End the process with its tree.
-    End { process: String, force: bool },
-    /// Let go of the process's journal.
-    Forget { process: String },
-    /// Send `HandshakeTimeout` after a while.
-    ArmHandshake { process: String },
-    /// Send `CancelTimeout` after the grace.
-    ArmCancel { n: PromptNumber },
-    /// The session is closed: end the subscribers, and the workspace where it is the session's own.
-    Closed,
-}
-
-/// A change of a prompt's record.
-#[derive(Debug, PartialEq)]
-pub(super) enum PromptChange {
-    /// It was accepted.
-    New(Box<PromptRecord>),
-    /// It goes to the agent.
-    Delivered,
-    /// It did not reach the agent and waits again.
-    Pending,
-    /// It came to its end.
-    Ended(TurnOutcome),
-}
-
-/// What one or more inputs led to, all of one commit.
-#[derive(Debug, Default)]
-pub(super) struct Step {
-    /// Events with the turn that they belong to.
-    pub(super) events: Vec<(Option<PromptNumber>, EventData)>,
-    /// Changes of prompt records, in order.
-    pub(super) prompts: Vec<(PromptNumber, PromptChange)>,
-    /// Permission requests, new or changed.
-    pub(super) permissions: Vec<PermissionRecord>,
-    /// Calls on the adapter, to be made before the commit.
-    pub(super) calls: VecDeque<Call>,
-    /// Effects, after the commit.
-    pub(super) effects: Vec<Effect>,
-    /// Whether anything of `Progress` changed that is worth a commit of its own.
-    pub(super) dirty: bool,
-}
-
-impl Step {
-    /// Whether there is nothing to write.
-    pub(super) fn is_clean(&self) -> bool {
-        !self.dirty && self.events.is_empty() && self.prompts.is_empty() && self.permissions.is_empty()
-    }
-}
-
 /// How long a crash is remembered, and how many make a loop.
 const DEATH_WINDOW_MS: i64 = 60_000;
 const DEATHS_MAX: usize = 3;
@@ -237,6 +94,8 @@ const DEATHS_MAX: usize = 3;
 const STUMBLES_MAX: usize = 5;
 /// How often a prompt is handed to an agent that dies before taking it.
 const ATTEMPTS_MAX: u32 = 3;
+/// How many finished prompts of a session are kept.
+const PROMPTS_KEPT: u64 = 100;
 
 impl State {
     /// The state of a session that a new daemon has just loaded.
@@ -273,13 +132,17 @@ impl State {
     fn dispatch(&mut self, input: Input, now: Timestamp, step: &mut Step) {
         match input {
             Input::Recover => self.recover(step),
-            Input::Prompt { content, front } => self.prompt(content, front, now, step),
+            Input::Prompt { content, front, key } => self.prompt(content, front, key, now, step),
             Input::Withdraw { n } => self.withdraw(n, step),
             Input::Cancel => self.cancel(step),
             Input::CancelTimeout { n } => self.cancel_timeout(n, step),
             Input::Answer { id, option_id } => self.answer(&id, &option_id, "client", step),
             Input::Wake => self.wake(step),
             Input::Suspend => self.suspend(step),
+            Input::Idle => self.idle(step),
+            Input::Inactive { n, silence } => self.inactive(n, silence, step),
+            Input::Dirty { reason } => self.mark_dirty(reason, step),
+            Input::Touched => step.dirty = true,
             Input::Close => self.close(now, step),
             Input::Reset => self.reset(step),
             Input::Changed { fields, policy } => {

@@ -333,7 +333,7 @@ impl State {
                 }
                 self.finish_close(now, step);
             }
-            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Reset => {
+            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Reset | Ending::Restart => {
                 self.fail(format!("the agent could not be ended: {message}: restore the session to try again"), step);
             }
         }
@@ -347,7 +347,7 @@ impl State {
                 self.advance(step);
             }
             // A request that came while the process was being ended goes on now; a suspended session holds its queue.
-            Ending::Suspend | Ending::Cancel | Ending::Useless => self.advance(step),
+            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Restart => self.advance(step),
         }
     }
 }

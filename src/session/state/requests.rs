@@ -11,7 +11,14 @@ const SUMMARY_MAX: usize = 120;
 
 impl State {
     /// Accepts a prompt.
-    pub(super) fn prompt(&mut self, content: Vec<Value>, front: bool, now: Timestamp, step: &mut Step) {
+    pub(super) fn prompt(
+        &mut self,
+        content: Vec<Value>,
+        front: bool,
+        key: Option<String>,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
         self.p.last_prompt += 1;
         let n = self.p.last_prompt;
         let running = usize::from(self.p.turn.is_some());
@@ -28,6 +35,7 @@ impl State {
             content,
             state: PromptState::Pending,
             attempts: 0,
+            idempotency_key: key,
             started: None,
             ended: None,
             stop_reason: None,
@@ -87,6 +95,7 @@ impl State {
     pub(super) fn forget(&mut self, step: &mut Step) {
         self.p.agent_session_id = None;
         self.p.turns = 0;
+        self.p.spent.settle();
         step.events.push((None, EventData::SessionReset {}));
     }
 

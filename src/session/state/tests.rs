@@ -1,12 +1,14 @@
 //! The state machine against a world of its own: any order of requests, faults and answers, with the books checked.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::agent::adapter::TurnEnd;
+use crate::agent::adapter::{Output, TurnEnd};
 use crate::domain::PromptState;
 
 /// What may happen next; the numbers choose among what is possible.
@@ -19,6 +21,9 @@ enum Act {
     Wake,
     Suspend,
     Close,
+    Dirty,
+    Idle,
+    Inactive,
     /// The daemon dies and another takes over.
     Restart,
     ContainerDies,
@@ -43,6 +48,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Wake),
         1 => Just(Act::Suspend),
         1 => Just(Act::Close),
+        1 => prop_oneof![Just(Act::Dirty), Just(Act::Idle), Just(Act::Inactive)],
         2 => Just(Act::Restart),
         1 => Just(Act::ContainerDies),
         1 => Just(Act::AgentDies),
@@ -288,12 +294,19 @@ impl World {
             Act::Prompt { front }
                 if open && self.state.p.error.is_none() && self.state.ending != Some(Ending::Close) =>
             {
-                self.input(Input::Prompt { content: vec![json!({"type": "text", "text": "x"})], front });
+                self.input(Input::Prompt { content: vec![json!({"type": "text", "text": "x"})], front, key: None });
             }
             Act::Cancel => self.input(Input::Cancel),
             Act::Wake if open => self.input(Input::Wake),
             Act::Suspend if open => self.input(Input::Suspend),
             Act::Close => self.input(Input::Close),
+            Act::Dirty if open => self.input(Input::Dirty { reason: None }),
+            Act::Idle => self.input(Input::Idle),
+            Act::Inactive => {
+                if let Some(n) = self.state.is_working() {
+                    self.input(Input::Inactive { n, silence: Default::default() });
+                }
+            }
             Act::Restart => {
                 self.effects.clear();
                 self.attached = None;
@@ -315,7 +328,7 @@ impl World {
             }
             Act::Taken => self.taken(),
             Act::AgentActs { fails } => self.agent_acts(fails),
-            Act::Prompt { .. } | Act::Wake | Act::Suspend | Act::Resolve { .. } => {}
+            Act::Prompt { .. } | Act::Wake | Act::Suspend | Act::Dirty | Act::Resolve { .. } => {}
         }
     }
 
@@ -368,31 +381,4 @@ proptest! {
         world.settle();
         prop_assert!(world.procs.values().all(|known| !known.alive), "{:?}", world.procs);
     }
-}
-
-#[test]
-fn a_crash_loop_is_stopped_and_said() {
-    let mut world = World::new();
-    world.input(Input::Prompt { content: vec![], front: false });
-    for _ in 0..DEATHS_MAX {
-        while !world.effects.is_empty() {
-            world.act(Act::Resolve { which: 0, fails: false });
-            world.effects.retain(|effect| !matches!(effect, Effect::ArmHandshake { .. }));
-        }
-        world.act(Act::AgentDies);
-        world.agent_acts(false);
-    }
-    assert_eq!(world.state.p.status, SessionStatus::Error);
-    assert!(world.state.p.error.as_ref().unwrap().message.contains("3 times within a minute"));
-    assert_eq!(world.state.p.queue, [1], "the prompt waits for the restore");
-}
-
-#[test]
-fn without_an_id_to_resume_by_it_never_begins_afresh_by_itself() {
-    let mut world = World::new();
-    world.state.p.turns = 1;
-    world.input(Input::Prompt { content: vec![], front: false });
-    world.settle();
-    assert_eq!(world.state.p.status, SessionStatus::Error);
-    assert!(world.procs.is_empty());
 }

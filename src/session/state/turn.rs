@@ -1,6 +1,6 @@
 //! Turns: how one begins, is cancelled and ends.
 
-use super::{ATTEMPTS_MAX, Call, Effect, Ending, Link, PromptChange, State, Step};
+use super::{ATTEMPTS_MAX, Call, Effect, Ending, Link, PROMPTS_KEPT, PromptChange, State, Step};
 use crate::agent::adapter::TurnEnd;
 use crate::domain::{EventData, PromptNumber, PromptState, TurnError, TurnOutcome, TurnProgress};
 
@@ -19,8 +19,14 @@ impl State {
             return;
         }
         if self.p.turn.is_none() && self.is_ready() && !self.p.queue.is_empty() {
+            if self.is_dirty() {
+                // What waits goes to the agent that comes after it.
+                self.end(Ending::Restart, step);
+                return;
+            }
             let n = self.p.queue.remove(0);
-            self.p.turn = Some(TurnProgress { prompt: n, input: None, cancelling: false, outcome: None });
+            self.p.turn =
+                Some(TurnProgress { prompt: n, input: None, cancelling: false, outcome: None, failure: None });
             step.prompts.push((n, PromptChange::Delivered));
             step.events.push((Some(n), EventData::TurnStarted { prompt: n }));
             step.calls.push_back(Call::Prompt { n });
@@ -58,7 +64,9 @@ impl State {
         self.withdraw_permissions(step);
         let Some(turn) = &mut self.p.turn else { return };
         let cancelled = end.stop_reason.as_deref() == Some("cancelled") || (turn.cancelling && end.error.is_some());
-        let outcome = if cancelled {
+        let outcome = if let Some(failure) = turn.failure.take() {
+            TurnOutcome { error: Some(failure), stop_reason: None, ..outcome(PromptState::Failed, end) }
+        } else if cancelled {
             TurnOutcome { stop_reason: Some("cancelled".to_owned()), ..outcome(PromptState::Cancelled, end) }
         } else if end.error.is_some() {
             outcome(PromptState::Failed, end)
@@ -92,6 +100,7 @@ impl State {
         let (n, Some(outcome)) = (turn.prompt, turn.outcome.clone()) else { return };
         self.p.turn = None;
         self.p.turns += 1;
+        self.p.spent.turns += 1;
         self.p.attempts = 0;
         self.interrupted = false;
         self.end_prompt(n, outcome, step);
@@ -111,6 +120,20 @@ impl State {
             },
         ));
         step.prompts.push((n, PromptChange::Ended(outcome)));
+        self.drop_old_prompts(step);
+    }
+
+    /// Lets go of the oldest finished prompts beyond those that are kept. One that still waits is not passed over, so
+    /// that all that is kept lies in one range.
+    fn drop_old_prompts(&mut self, step: &mut Step) {
+        let waits = |n: &PromptNumber| self.p.queue.contains(n) || self.turn_number() == Some(*n);
+        let unfinished = self.p.queue.len() as u64 + u64::from(self.p.turn.is_some());
+        let mut first = self.p.first_prompt;
+        while (self.p.last_prompt + 1).saturating_sub(first + unfinished) > PROMPTS_KEPT && !waits(&first) {
+            step.prompts.push((first, PromptChange::Dropped));
+            first += 1;
+        }
+        self.p.first_prompt = first;
     }
 
     /// The agent process is gone: decides what that means for the running turn (guarantee 2). `taken`: the last input
@@ -120,7 +143,9 @@ impl State {
         let Some(turn) = &mut self.p.turn else { return };
         if turn.outcome.is_none() {
             let delivered = turn.input.is_some_and(|input| taken.is_none_or(|taken| input <= taken));
-            if turn.cancelling {
+            if let Some(failure) = turn.failure.take() {
+                turn.outcome = Some(failed(failure));
+            } else if turn.cancelling {
                 turn.outcome = Some(cancelled());
             } else if !delivered && attempts + 1 < ATTEMPTS_MAX {
                 let n = turn.prompt;
@@ -131,12 +156,9 @@ impl State {
                 step.prompts.push((n, PromptChange::Pending));
                 return;
             } else {
-                turn.outcome = Some(TurnOutcome {
-                    status: if lost && delivered { PromptState::Unknown } else { PromptState::Failed },
-                    stop_reason: None,
-                    usage: None,
-                    error: Some(TurnError { message: how.to_owned(), status: None }),
-                });
+                let outcome = failed(TurnError { message: how.to_owned(), status: None });
+                let status = if lost && delivered { PromptState::Unknown } else { PromptState::Failed };
+                turn.outcome = Some(TurnOutcome { status, ..outcome });
             }
         }
         self.finish_turn(step);
@@ -153,6 +175,11 @@ impl State {
 
 fn outcome(status: PromptState, end: TurnEnd) -> TurnOutcome {
     TurnOutcome { status, stop_reason: end.stop_reason, usage: end.usage, error: end.error }
+}
+
+/// The outcome of a prompt that failed.
+fn failed(error: TurnError) -> TurnOutcome {
+    TurnOutcome { status: PromptState::Failed, stop_reason: None, usage: None, error: Some(error) }
 }
 
 /// The outcome of a cancelled prompt.

@@ -1,0 +1,36 @@
+//! The rules of sessions and workspaces, a test for each, named after its rule; what needs no daemon is tested beside
+//! the code (`session/state/tests/rules.rs`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod busy;
+mod caps;
+mod clock;
+mod close;
+mod dirty;
+mod idle;
+mod keys;
+mod queue;
+mod recovery;
+
+use serde_json::{Value, json};
+use support::{Client, Daemon};
+
+/// The states of a session's prompts, oldest first.
+async fn states(client: &Client, id: &str) -> Vec<Value> {
+    let page = client.get(&format!("/v1/sessions/{id}/prompts?limit=1000")).await.expect(200);
+    page["items"].as_array().expect("a list").iter().map(|p| json!([p["id"], p["state"]])).collect()
+}
+
+/// A session's whole log.
+async fn log(client: &Client, id: &str) -> Vec<Value> {
+    let page = client.get(&format!("/v1/sessions/{id}/events?limit=1000")).await.expect(200);
+    page["items"].as_array().expect("a list").clone()
+}
+
+/// How many of a daemon's containers run.
+fn running(daemon: &Daemon) -> usize {
+    let filter = format!("label=wharf.instance={}", daemon.instance());
+    support::docker_ok(&["ps", "-q", "--filter", &filter]).lines().count()
+}
