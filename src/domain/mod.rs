@@ -17,8 +17,8 @@ pub use page::Page;
 pub use permission::{PermissionOption, PermissionOptionKind, PermissionRecord, PermissionState};
 pub use prompt::{PromptRecord, PromptState, TurnError, WhenBusy};
 pub use session::{
-    Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, TurnOutcome,
-    TurnProgress,
+    AUTOMATED_LABEL, Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus,
+    TurnOutcome, TurnProgress,
 };
 pub use setting::{FileSetting, Setting};
 pub use time::Timestamp;
