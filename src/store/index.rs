@@ -1,7 +1,9 @@
-//! Lists of sessions through the registry's indexes: by what clients group them by, by app, and by when they were closed.
+//! The registry's indexes of sessions: their entries, and lists by what clients group by, by app, and by time of close.
 
-use super::{Store, StoreError, key, plan::target, registry::Tree};
-use crate::domain::{SessionId, Timestamp, WorkspaceId};
+use std::path::Path;
+
+use super::{Store, StoreError, key, registry::Tree, value};
+use crate::domain::{SessionId, SessionRecord, Timestamp, WorkspaceId};
 
 /// What sessions are looked up by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,4 +107,44 @@ impl Store {
         let id = target(path, bytes)?;
         id.try_into().map_err(|_| StoreError::unreadable(path, "an index entry does not hold an id"))
     }
+}
+
+/// The index entries of a session.
+pub(super) fn indexes(record: &SessionRecord, session: &[u8]) -> Result<Vec<(Tree, Vec<u8>)>, StoreError> {
+    let workspace = key::workspace_or_refuse(&record.workspace)?;
+    let mut entries = vec![(Tree::SessionByWorkspace, [&workspace, session].concat())];
+    if let Some(key) = &record.key {
+        entries.push((Tree::SessionByKey, key.as_str().as_bytes().to_vec()));
+    }
+    if let Some(id) = &record.agent_session_id {
+        entries.push((Tree::SessionByAgentId, [&key::shared(id), session].concat()));
+    }
+    let shared = [
+        (Tree::SessionByTask, &record.task_id),
+        (Tree::SessionByProject, &record.project),
+        (Tree::SessionByMcp, &record.mcp_session_id),
+    ];
+    for (tree, value) in shared {
+        if let Some(value) = value {
+            entries.push((tree, [&key::shared(value), session].concat()));
+        }
+    }
+    for (label, value) in &record.labels {
+        entries.push((Tree::SessionByLabel, [&key::shared(label), &key::shared(value), session].concat()));
+    }
+    if let Some(closed) = record.closed {
+        entries.push((Tree::SessionByClosed, [&key::time(closed), session].concat()));
+    }
+    Ok(entries)
+}
+
+/// The value of an index entry.
+pub(super) fn pointer(id: &str) -> Vec<u8> {
+    [&[value::VERSION], id.as_bytes()].concat()
+}
+
+/// The id that an index entry points to.
+pub(super) fn target(path: &Path, bytes: &[u8]) -> Result<String, StoreError> {
+    let id = value::unversioned(path, bytes)?;
+    String::from_utf8(id.to_vec()).map_err(|e| StoreError::unreadable(path, format!("an index entry is damaged: {e}")))
 }

@@ -6,6 +6,7 @@ use super::{
     StoreError,
     batch::{Batch, Op},
     census::{Note, Standing},
+    index::{indexes, pointer, target},
     key,
     log::{self, Log, Part},
     order::Placed,
@@ -358,44 +359,4 @@ impl Draft<'_, '_> {
             None => Ok(self.planner.registry.get_written(tree, key)?.map(|v| v.to_vec())),
         }
     }
-}
-
-/// The index entries of a session.
-fn indexes(record: &SessionRecord, session: &[u8]) -> Result<Vec<(Tree, Vec<u8>)>, StoreError> {
-    let workspace = key::workspace_or_refuse(&record.workspace)?;
-    let mut entries = vec![(Tree::SessionByWorkspace, [&workspace, session].concat())];
-    if let Some(key) = &record.key {
-        entries.push((Tree::SessionByKey, key.as_str().as_bytes().to_vec()));
-    }
-    if let Some(id) = &record.agent_session_id {
-        entries.push((Tree::SessionByAgentId, [&key::shared(id), session].concat()));
-    }
-    let shared = [
-        (Tree::SessionByTask, &record.task_id),
-        (Tree::SessionByProject, &record.project),
-        (Tree::SessionByMcp, &record.mcp_session_id),
-    ];
-    for (tree, value) in shared {
-        if let Some(value) = value {
-            entries.push((tree, [&key::shared(value), session].concat()));
-        }
-    }
-    for (label, value) in &record.labels {
-        entries.push((Tree::SessionByLabel, [&key::shared(label), &key::shared(value), session].concat()));
-    }
-    if let Some(closed) = record.closed {
-        entries.push((Tree::SessionByClosed, [&key::time(closed), session].concat()));
-    }
-    Ok(entries)
-}
-
-/// The value of an index entry.
-fn pointer(id: &str) -> Vec<u8> {
-    [&[value::VERSION], id.as_bytes()].concat()
-}
-
-/// The id that an index entry points to.
-pub(super) fn target(path: &std::path::Path, bytes: &[u8]) -> Result<String, StoreError> {
-    let id = value::unversioned(path, bytes)?;
-    String::from_utf8(id.to_vec()).map_err(|e| StoreError::unreadable(path, format!("an index entry is damaged: {e}")))
 }

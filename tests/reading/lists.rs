@@ -1,7 +1,7 @@
 //! Rule: lists and lookups by workspace, agent, status, project, task id, MCP session id, label and app.
 
 use serde_json::{Value, json};
-use wharf::domain::{SessionId, SessionRecord, Timestamp};
+use wharf::domain::{SessionId, SessionRecord, Timestamp, WorkspaceId};
 
 use super::store_common::{batch, open, progress, session, workspace};
 use super::support::{Client, Daemon};
@@ -25,38 +25,40 @@ async fn paged(client: &Client, query: &str) -> Vec<String> {
     }
 }
 
+/// Every second session in one group of everything, every third closed.
+async fn fill(daemon: &Daemon, home: &WorkspaceId, made: &[SessionId]) {
+    let store = open(daemon.state());
+    let mut all = batch(|b| {
+        b.put_workspace(workspace(home));
+    });
+    for (n, id) in made.iter().enumerate() {
+        let own = |what: &str| (n % 2 == 0).then(|| format!("{what}/1"));
+        let closed = (n % 3 == 0).then(|| Timestamp::from_millis(1000 + n as i64));
+        let record = SessionRecord {
+            key: Some(format!("{}:{}", if n % 2 == 0 { "slack" } else { "slac" }, 99 - n).parse().expect("a key")),
+            agent: id.agent().to_owned(),
+            workspace: if n % 2 == 0 { home.clone() } else { session(id).workspace },
+            project: own("project"),
+            task_id: own("task"),
+            mcp_session_id: own("mcp"),
+            labels: own("label").into_iter().map(|value| ("team".to_owned(), value)).collect(),
+            closed,
+            ..session(id)
+        };
+        let mut come = progress(0);
+        come.closed = closed;
+        all.put_session(record).put_progress(id.clone(), &come);
+    }
+    store.commit(all).await.expect("durable");
+    store.close().await.expect("closed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_by_workspace_agent_status_project_task_mcp_session_label_and_app() {
     let mut daemon = Daemon::prepared(&[], None);
-    let home = wharf::domain::WorkspaceId::new();
-    // Twelve sessions, every second in one group of everything, every third closed.
+    let home = WorkspaceId::new();
     let made: Vec<SessionId> = (0..12).map(|n| SessionId::new(if n % 2 == 0 { "demo" } else { "claude" })).collect();
-    {
-        let store = open(daemon.state());
-        let mut all = batch(|b| {
-            b.put_workspace(workspace(&home));
-        });
-        for (n, id) in made.iter().enumerate() {
-            let own = |what: &str| (n % 2 == 0).then(|| format!("{what}/1"));
-            let closed = (n % 3 == 0).then(|| Timestamp::from_millis(1000 + n as i64));
-            let record = SessionRecord {
-                key: Some(format!("{}:{}", if n % 2 == 0 { "slack" } else { "slac" }, 99 - n).parse().expect("a key")),
-                agent: id.agent().to_owned(),
-                workspace: if n % 2 == 0 { home.clone() } else { session(id).workspace },
-                project: own("project"),
-                task_id: own("task"),
-                mcp_session_id: own("mcp"),
-                labels: own("label").into_iter().map(|value| ("team".to_owned(), value)).collect(),
-                closed,
-                ..session(id)
-            };
-            let mut come = progress(0);
-            come.closed = closed;
-            all.put_session(record).put_progress(id.clone(), &come);
-        }
-        store.commit(all).await.expect("durable");
-        store.close().await.expect("closed");
-    }
+    fill(&daemon, &home, &made).await;
     daemon.spawn();
     daemon.answers().await;
     let client = daemon.client();

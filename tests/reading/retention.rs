@@ -113,7 +113,7 @@ async fn a_closed_session_is_kept_as_long_as_the_configuration_says_and_an_open_
     client.turn(&stays, "echo b").await;
     client.delete(&format!("/v1/sessions/{goes}")).await.expect(200);
     let stays: SessionId = stays.parse().expect("an id");
-    assert_eq!(left(&daemon, &[goes.parse().expect("an id")]).await, [stays.clone()]);
+    assert_eq!(left(&daemon, &[goes.parse().expect("an id")]).await, std::slice::from_ref(&stays));
     assert_eq!(client.turn(stays.as_str(), "echo still here").await.0, "still here");
 }
 

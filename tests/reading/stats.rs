@@ -48,11 +48,29 @@ async fn depth_and_active_work_are_in_stats_and_in_metrics() {
     assert_eq!(now["subscribers"], 1, "the one that waited for the request");
     drop(asked);
 
+    scraped(&daemon, &client).await;
+
+    // The same from the disk.
+    let mut daemon = daemon;
+    client.post(&format!("/v1/sessions/{running}/cancel?queue=true"), json!({})).await.expect(200);
+    client.post(&format!("/v1/sessions/{waiting}/cancel"), json!({})).await.expect(200);
+    let before = stats(&client, "").await["sessions"].clone();
+    assert_eq!((&before["active_work"], &before["total"]), (&json!(0), &json!(3)));
+    daemon.kill();
+    daemon.start_again().await;
+    let after = stats(&daemon.client(), "").await["sessions"].clone();
+    for field in ["total", "active", "by_agent", "active_work", "queue_depth"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+}
+
+/// The same as text for Prometheus, behind the same access rules.
+async fn scraped(daemon: &Daemon, client: &Client) {
     let metrics = async |client: &Client| {
         let response = client.request("GET", "/metrics").send().await.expect("an answer");
         (response.status().as_u16(), response.text().await.expect("text"))
     };
-    let (status, text) = metrics(&client).await;
+    let (status, text) = metrics(client).await;
     assert_eq!(status, 200);
     for line in [
         "wharf_sessions{agent=\"demo\",status=\"running\"} 1",
@@ -77,19 +95,6 @@ async fn depth_and_active_work_are_in_stats_and_in_metrics() {
     assert_eq!(metrics(&stranger).await.0, 401, "behind the access rules");
     assert_eq!(stranger.get("/v1/stats").await.problem(401), "unauthorized");
     assert_eq!(metrics(&Client::tcp(&daemon.tcp(), Some(&daemon.token()))).await.0, 200);
-
-    // The same from the disk.
-    let mut daemon = daemon;
-    client.post(&format!("/v1/sessions/{running}/cancel?queue=true"), json!({})).await.expect(200);
-    client.post(&format!("/v1/sessions/{waiting}/cancel"), json!({})).await.expect(200);
-    let before = stats(&client, "").await["sessions"].clone();
-    assert_eq!((&before["active_work"], &before["total"]), (&json!(0), &json!(3)));
-    daemon.kill();
-    daemon.start_again().await;
-    let after = stats(&daemon.client(), "").await["sessions"].clone();
-    for field in ["total", "active", "by_agent", "active_work", "queue_depth"] {
-        assert_eq!(after[field], before[field], "{field}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
