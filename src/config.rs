@@ -1,5 +1,6 @@
 //! The daemon's configuration: flags over environment (`WHARF_*`) over file over defaults, read once.
 
+mod duration;
 mod file;
 mod rules;
 mod size;
@@ -7,10 +8,12 @@ mod size;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use rules::{SessionRules, parse_time};
+pub use duration::parse_duration;
+pub use rules::SessionRules;
 pub use size::parse_size;
 
 use crate::domain::{FileSetting, Setting};
@@ -50,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// When sessions rest, and what they may use up.
     pub rules: SessionRules,
+    /// What is kept of closed sessions.
+    pub retention: Retention,
     /// Agents beside the built-in ones, or changes to those.
     pub agents: BTreeMap<String, AgentTable>,
     /// Logging.
@@ -80,6 +85,15 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
+}
+
+/// `[retention]`: what is kept of closed sessions; everything, for ever, unless told otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// How long after the close.
+    pub closed_sessions: Option<Duration>,
+    /// How large the log may be, in bytes, before closed sessions go early.
+    pub log_size: Option<u64>,
 }
 
 /// `[agents.NAME]`: an agent, or what differs from the built-in one of that name.
@@ -211,6 +225,7 @@ impl Config {
             image: env("WHARF_IMAGE").or(file.value.image.clone()),
             limits: file.limits()?,
             rules: rules::read(flags.idle_timeout, env, &file)?,
+            retention: file.retention()?,
             log: Log {
                 level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
                 format: log_format(env, &file)?,

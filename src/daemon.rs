@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 use crate::agent::Catalogue;
 use crate::api::{self, ApiState, Listeners};
 use crate::config::{Config, TetherTransport};
-use crate::domain::Caps;
+use crate::domain::{Caps, Timestamp};
 use crate::engine::{DEFAULT_ENDPOINT, Engine};
 use crate::seal::Sealer;
-use crate::session::{Rules, Sessions, Timeouts};
+use crate::session::{Retention, Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
 
@@ -68,6 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         allowed_origins: config.allowed_origins.clone(),
     };
     let server = parts.tracker.spawn(api::serve(listeners, api::router(state, access), stop_api.clone()));
+    parts.tracker.spawn(parts.sessions.clone().keep(retention(&config), Timestamp::now, tokio::time::sleep));
     parts.tracker.spawn(leftovers::report(parts.workspaces.clone(), parts.stop.clone()));
     let taken_up = parts.sessions.recover().await.context("the sessions of before could not be taken up")?;
     tracing::info!(
@@ -94,6 +95,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     drop((parts.sessions, parts.workspaces));
     store.close().await.context("the store could not be closed in order")
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention { closed_sessions: config.retention.closed_sessions, log_size: config.retention.log_size }
 }
 
 /// The managers, and what they stand on.

@@ -22,7 +22,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
 ];
 
 /// A library, and the only room that names it.
-const NAMED_BY: [(&str, &str); 7] = [
+const NAMED_BY: [(&str, &str); 8] = [
+    ("prometheus_client", "api"),
     ("bollard", "engine"),
     ("sled", "store"),
     ("fjall", "store"),

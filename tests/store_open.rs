@@ -131,8 +131,9 @@ async fn what_can_not_be_read_is_refused_and_left_as_it_was() {
     store.close().await.unwrap();
     let description = dir.path().join("store.json");
     let good = fs::read_to_string(&description).unwrap();
-    let newer = good.replace("\"format\": 1", "\"format\": 7");
-    let cases = [("newer", Some(newer)), ("empty", Some(String::new())), ("gone", None)];
+    let newer = good.replace("\"format\": 2", "\"format\": 7");
+    let older = good.replace("\"format\": 2", "\"format\": 1");
+    let cases = [("newer", Some(newer)), ("older", Some(older)), ("empty", Some(String::new())), ("gone", None)];
     for (case, text) in cases {
         match &text {
             Some(text) => fs::write(&description, text).unwrap(),
@@ -141,7 +142,9 @@ async fn what_can_not_be_read_is_refused_and_left_as_it_was() {
         let before = hash(dir.path());
         let error = Store::open(dir.path(), Options::default()).err().unwrap();
         match (case, &error) {
-            ("newer", StoreError::Newer { path, found: 7, known: 1 }) | (_, StoreError::Unreadable { path, .. }) => {
+            ("newer", StoreError::Newer { path, found: 7, known: 2 })
+            | ("older", StoreError::Older { path, found: 1, known: 2 })
+            | (_, StoreError::Unreadable { path, .. }) => {
                 assert_eq!(path, &description, "{case}");
             }
             _ => panic!("{case}: {error}"),

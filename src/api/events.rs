@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::extract::{Id, Params, number};
+use super::late;
 use super::problem::Problem;
-use super::sse::EventStream;
-use crate::session::EventPage;
+use super::sse::{EventStream, Frames};
+use crate::session::{EventPage, SessionError};
 
 /// The types of events, as `type` takes them.
 pub(super) const TYPES: [&str; 18] = [
@@ -78,12 +79,15 @@ pub(super) struct EventPageDoc {
     ("after" = Option<u64>, Query, description = "a sequence number: the events after it; 0, the start, by default"),
     ("limit" = Option<u16>, Query, description = "items of a page at most; 100 by default", minimum = 1, maximum = 1000),
     ("type" = Option<Vec<String>>, Query, description = "only these types; may be repeated or comma-separated"),
+    ("wait" = Option<bool>, Query, description = "stream only: a key that no session has yet is waited for, and its \
+        session's events come from the first one"),
     ("Last-Event-ID" = Option<u64>, Header, description = "the `id` of the last event seen on a stream"),
 ), responses(
     (status = 200, content(
         (EventPageDoc = "application/json"),
         (String = "text/event-stream"),
     )),
+    (status = 429, description = "`too_many_waiting` (with `wait`)"),
     (status = 204, description = "the session is closed and all its events were seen (stream only)"),
 ))]
 pub(super) async fn read(
@@ -92,7 +96,7 @@ pub(super) async fn read(
     query: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["after", "limit", "type"])?;
+    let query = query.only(&["after", "limit", "type", "wait"])?;
     let types = types(&query)?;
     let limit = query.limit()?;
     let after = query.number("after")?.unwrap_or(0);
@@ -101,7 +105,15 @@ pub(super) async fn read(
     if stream && api.stop.is_cancelled() {
         return Err(Problem::stopping());
     }
-    let session = api.sessions.get(&id).await?;
+    let session = match api.sessions.get(&id).await {
+        Err(SessionError::NotFound { .. }) if query.flag("wait")? => {
+            if !stream {
+                return Err(Problem::parameter("wait", "`wait` needs `Accept: text/event-stream`"));
+            }
+            return late::stream(&api, &id, after, types);
+        }
+        session => session?,
+    };
     if after > session.last_seq {
         let detail =
             format!("event {after} does not exist: the log ends at {}; read it from the start", session.last_seq);
@@ -116,16 +128,21 @@ pub(super) async fn read(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let subscription = api.sessions.subscribe(session.id.as_str(), after).await?;
-    let body = axum::body::Body::from_stream(EventStream::new(subscription, types, api.stop.clone()));
+    Ok(streamed(subscription, types, &api))
+}
+
+/// An answer that streams.
+pub(super) fn streamed(frames: impl Frames, types: Vec<String>, api: &ApiState) -> Response {
+    let body = axum::body::Body::from_stream(EventStream::new(frames, types, api.stop.clone()));
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-cache"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, body).into_response())
+    (headers, body).into_response()
 }
 
-fn types(query: &Params) -> Result<Vec<String>, Problem> {
+pub(super) fn types(query: &Params) -> Result<Vec<String>, Problem> {
     let mut types = Vec::new();
     for name in query.all("type").flat_map(|list| list.split(',')).map(str::trim) {
         if !TYPES.contains(&name) {
@@ -150,7 +167,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 }
 
 /// Whether `Accept` names the stream; `*/*` does not.
-fn wants_stream(headers: &HeaderMap) -> bool {
+pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     ranges
         .map(|range| range.split(';').next().unwrap_or_default().trim())

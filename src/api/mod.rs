@@ -2,12 +2,15 @@
 
 mod access;
 mod agents;
+mod all_events;
 mod body;
 mod events;
 mod extract;
 mod health;
+mod late;
 mod linger;
 mod listen;
+mod metrics;
 mod openapi;
 mod orphans;
 mod permissions;
@@ -16,6 +19,7 @@ mod prompts;
 mod serve;
 mod sessions;
 mod sse;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -39,6 +43,7 @@ pub use health::{Component, Health, Readiness};
 pub use listen::{ListenError, Listeners};
 pub use problem::{Problem, ProblemBody};
 pub use serve::serve;
+pub use stats::Stats;
 pub use wait::TurnResult;
 
 use crate::session::Sessions;
@@ -99,6 +104,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(permissions::list))
         .routes(routes!(permissions::answer))
         .routes(routes!(events::read))
+        .routes(routes!(all_events::read))
+        .routes(routes!(stats::read))
+        .routes(routes!(metrics::read))
         .routes(routes!(agents::list))
         .routes(routes!(orphans::list, orphans::remove))
         .routes(routes!(health::healthz))

@@ -197,6 +197,9 @@ impl From<SessionError> for Problem {
         let missing = |code| Self::new(StatusCode::NOT_FOUND, code, detail.clone());
         let unprocessable = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
         match e {
+            SessionError::TooManyWaiting { limit } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_waiting", detail).with("limit", limit).retry()
+            }
             SessionError::NotFound { looked_up } => missing("session_not_found").with("looked_up", looked_up),
             SessionError::Ambiguous { looked_up, ids } => {
                 conflict("ambiguous_id").with("looked_up", looked_up).with("ids", ids)

@@ -271,7 +271,8 @@ async fn the_description_is_whole() {
     assert_eq!(document["security"], json!([{"bearer": []}]));
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     let routes: BTreeSet<String> = operations().await.iter().map(|(m, p, _)| format!("{m} {p}")).collect();
-    let wanted = "GET /healthz, GET /readyz, GET /v1/agents, POST /v1/workspaces, GET /v1/workspaces, \
+    let wanted = "GET /healthz, GET /readyz, GET /metrics, GET /v1/stats, GET /v1/events, GET /v1/agents, \
+        POST /v1/workspaces, GET /v1/workspaces, \
         GET /v1/workspaces/{id}, DELETE /v1/workspaces/{id}, POST /v1/workspaces/{id}/start, \
         POST /v1/workspaces/{id}/stop, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \

@@ -206,6 +206,12 @@ impl Client {
         let response = self.send(self.streams.get(url).header(ACCEPT, accept)).await?;
         Ok((response.status() != StatusCode::NO_CONTENT).then_some(response))
     }
+
+    /// A live stream of all sessions' events.
+    pub(super) async fn stream_all(&self, query: &Query) -> Result<Response, Failure> {
+        let accept = HeaderValue::from_static("text/event-stream");
+        self.send(self.streams.get(self.url(&["v1", "events"], query)).header(ACCEPT, accept)).await
+    }
 }
 
 /// Growing pauses between attempts.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Query};
 use super::failure::{Failure, code};
-use super::ui::Ui;
+use super::ui::{Ui, bytes};
 use super::{Outcome, agents};
 use crate::api::{AgentInfo, Component};
 use crate::domain::Page;
@@ -48,6 +48,7 @@ impl Doctor {
         match agents::list(client).await {
             Ok(agents) => {
                 checks.extend(images(&agents));
+                checks.extend(disk(client).await);
                 checks.extend(self.orphans(client).await);
             }
             Err(failure) => {
@@ -81,6 +82,13 @@ impl Doctor {
             Err(failure) => vec![Check::new("left over", false, failure.message(), None)],
         }
     }
+}
+
+/// What the store takes; that it can't be told is no failure of its own.
+async fn disk(client: &Client) -> Option<Check> {
+    let stats: crate::api::Stats = client.get(&["v1", "stats"], &Query::new()).await.ok()?;
+    let message = format!("{} for {} sessions", bytes(stats.disk_use), stats.sessions.total);
+    Some(Check::new("disk use", true, message, None))
 }
 
 /// What belongs to nobody, and what other daemons of the engine may want.

@@ -10,6 +10,7 @@ use crate::domain::{PermissionOption, PromptNumber, PromptState, Timestamp, Turn
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Event {
     pub(super) seq: u64,
+    pub(super) session: String,
     #[serde(default)]
     pub(super) turn: Option<String>,
     pub(super) time: Timestamp,

@@ -48,14 +48,15 @@ impl<'a> Follow<'a> {
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Failure> {
         loop {
             while let Some(frame) = self.ready.pop_front() {
-                if frame.seq <= self.after {
+                let seq = frame.seq().map_err(Failure::other)?;
+                if seq <= self.after {
                     continue;
                 }
-                if frame.seq != self.after + 1 {
-                    let gap = format!("the log has a gap: event {} came after {}", frame.seq, self.after);
+                if seq != self.after + 1 {
+                    let gap = format!("the log has a gap: event {seq} came after {}", self.after);
                     return Err(Failure::other(gap));
                 }
-                self.after = frame.seq;
+                self.after = seq;
                 self.pause = Pause::default();
                 return Event::parse(frame.json).map(Some).map_err(Failure::other);
             }

@@ -17,6 +17,8 @@ Talk with an agent:
 Look after sessions:
   ls          List sessions
   logs        Print a session's events, with -f as they come
+  events      Print all sessions' events, with -f as they come
+  stats       Show totals: sessions, queue, subscribers, disk use
   restore     Wake a session
   reset       Forget the conversation, keep the session
   recreate    Start agents afresh before their next turn
@@ -29,10 +31,8 @@ Look after what they run in:
   daemon      Run the daemon
 
 A SESSION is named by its id, its key (`app:name`, or `name`) or the agent's own session id.
-The token for TCP: WHARF_TOKEN, else `<state-dir>/token`. `wharf COMMAND --help` tells more.
-
-Exit codes:
-  0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown
+The token for TCP is WHARF_TOKEN, else what is in `<state-dir>/token`. `wharf COMMAND --help` tells more.
+Exit codes: 0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown
   5 no daemon answers   6 not found   7 access refused   8 refused as things are (busy, closed, taken)
   9 the daemon can't serve now   130 left running at Ctrl-C";
 

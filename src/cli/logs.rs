@@ -62,7 +62,7 @@ fn print(event: &Event, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// An event in one line.
-fn line(event: &Event) -> String {
+pub(super) fn line(event: &Event) -> String {
     let turn = event.turn.as_deref().unwrap_or("-");
     let text = match event.kind.as_str() {
         "update" => format!("{} {}", update(event), about(event)),

@@ -31,6 +31,12 @@ pub(super) struct Ls {
     /// With keys of this app
     #[arg(long)]
     app: Option<String>,
+    /// Of this client's task
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// Of this client's MCP session
+    #[arg(long, value_name = "ID")]
+    mcp_session: Option<String>,
     /// Of this project
     #[arg(long)]
     project: Option<String>,
@@ -68,6 +74,8 @@ impl Ls {
             ("status", self.status),
             ("app", self.app),
             ("project", self.project),
+            ("task_id", self.task),
+            ("mcp_session_id", self.mcp_session),
         ];
         query.extend(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
         query.extend(self.label.into_iter().map(|(key, value)| ("label", format!("{key}={value}"))));

@@ -9,6 +9,7 @@ mod daemon;
 mod discover;
 mod doctor;
 mod event;
+mod events;
 mod failure;
 mod follow;
 mod help;
@@ -24,6 +25,7 @@ mod restore;
 mod rm;
 mod send;
 mod sse;
+mod stats;
 mod turn;
 mod ui;
 mod workspaces;
@@ -68,6 +70,8 @@ enum Command {
     Send(send::Send),
     Chat(chat::Chat),
     Logs(logs::Logs),
+    Events(events::Events),
+    Stats(stats::Stats),
     Cancel(cancel::Cancel),
     Approve(approve::Approve),
     Ls(ls::Ls),
@@ -125,6 +129,8 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
         Command::Send(command) => command.run(&client, ui).await,
         Command::Chat(command) => command.run(&client, ui).await,
         Command::Logs(command) => command.run(&client, ui).await,
+        Command::Events(command) => command.run(&client, ui).await,
+        Command::Stats(command) => command.run(&client, ui).await,
         Command::Cancel(command) => command.run(&client, ui).await,
         Command::Approve(command) => command.run(&client, ui).await,
         Command::Ls(command) => command.run(&client, ui).await,

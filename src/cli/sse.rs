@@ -6,10 +6,17 @@ const MAX_EVENT: usize = 64 * 1024 * 1024;
 /// An event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Its sequence number.
-    pub(super) seq: u64,
+    /// Its id: in a session's stream its sequence number, in that of all a cursor.
+    pub(super) id: String,
     /// Its JSON.
     pub(super) json: String,
+}
+
+impl Frame {
+    /// The sequence number that its id is in a session's stream.
+    pub(super) fn seq(&self) -> Result<u64, String> {
+        self.id.parse().map_err(|_| format!("`{}` is no sequence number", self.id))
+    }
 }
 
 /// What is not yet whole.
@@ -49,12 +56,12 @@ fn find(bytes: &[u8]) -> Option<usize> {
 /// `None`: comments, hints, and ids that only move the place.
 fn frame(bytes: &[u8]) -> Result<Option<Frame>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the stream is not UTF-8".to_owned())?;
-    let (mut seq, mut data) = (None, Vec::new());
+    let (mut id, mut data) = (None, Vec::new());
     for line in text.lines() {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
-            "id" => seq = Some(value.parse::<u64>().map_err(|_| format!("`{value}` is no sequence number"))?),
+            "id" => id = Some(value.to_owned()),
             "data" => data.push(value),
             _ => {}
         }
@@ -62,8 +69,8 @@ fn frame(bytes: &[u8]) -> Result<Option<Frame>, String> {
     if data.is_empty() {
         return Ok(None);
     }
-    let seq = seq.ok_or("an event has no sequence number")?;
-    Ok(Some(Frame { seq, json: data.join("\n") }))
+    let id = id.ok_or("an event has no id")?;
+    Ok(Some(Frame { id, json: data.join("\n") }))
 }
 
 #[cfg(test)]
@@ -74,7 +81,7 @@ mod tests {
     fn chunks_may_end_anywhere() {
         let text = "retry: 1000\n\nid: 1\ndata: {\"a\":\"ü\"}\n\n: ping\n\nid: 2\ndata: {}\n\n: ping\nid: 9\n\nid:10\ndata:x\n\n";
         let whole = Parser::default().take(text.as_bytes()).unwrap();
-        assert_eq!(whole.iter().map(|f| f.seq).collect::<Vec<_>>(), [1, 2, 10]);
+        assert_eq!(whole.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["1", "2", "10"]);
         assert_eq!(whole[0].json, "{\"a\":\"ü\"}");
         for size in 1..7 {
             let mut parser = Parser::default();
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_no_stream_is_an_error() {
-        assert!(Parser::default().take(b"id: x\ndata: {}\n\n").is_err());
+        assert!(Frame { id: "x".to_owned(), json: String::new() }.seq().is_err());
         assert!(Parser::default().take(b"data: {}\n\n").is_err());
         assert!(Parser::default().take(b"id: 1\ndata: \xff\n\n").is_err());
     }

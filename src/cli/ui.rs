@@ -119,6 +119,18 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// A size in the largest unit that leaves a number: `512 B`, `1.5 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    let mut unit = (1_u64, "B");
+    for larger in [(1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB"), (1 << 40, "TiB")] {
+        if count >= larger.0 {
+            unit = larger;
+        }
+    }
+    let tenths = u128::from(count) * 10 / u128::from(unit.0);
+    if unit.0 == 1 { format!("{count} B") } else { format!("{}.{} {}", tenths / 10, tenths % 10, unit.1) }
+}
+
 /// How long ago: `3s`, `5m`, `2h`, `4d`.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_millis().saturating_sub(then.as_millis()).max(0) / 1000;
@@ -155,6 +167,9 @@ mod tests {
         assert_eq!(age(at(5), at(0)), "0s");
         assert_eq!(cut("grüße", 5), "grüße");
         assert_eq!(cut("grüßend", 5), "grüß…");
+        for (count, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (7 << 30, "7.0 GiB")] {
+            assert_eq!(bytes(count), text);
+        }
         assert_eq!(name(&crate::domain::PermissionOptionKind::AllowOnce), "allow_once");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{AgentTable, ConfigError, Limits, LogFormat, TetherTransport, size, value};
+use super::{AgentTable, ConfigError, Limits, LogFormat, Retention, TetherTransport, duration, size, value};
 
 /// A file that was read; empty where there is none.
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ pub(super) struct Root {
     pub(super) turn_inactivity: Option<String>,
     pub(super) caps: CapsTable,
     limits: LimitsTable,
+    retention: RetentionTable,
     agents: BTreeMap<String, AgentTable>,
     pub(super) log: LogTable,
 }
@@ -46,6 +47,13 @@ struct LimitsTable {
 pub(super) struct CapsTable {
     pub(super) max_turns: Option<u64>,
     pub(super) max_cost: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionTable {
+    closed_sessions: Option<String>,
+    log_size: Option<Size>,
 }
 
 /// Bytes, or a text like `2GiB`.
@@ -104,15 +112,30 @@ impl File {
         if table.cpus.is_some_and(|cpus| !(cpus.is_finite() && cpus > 0.0)) {
             return Err(value(self.place("limits.cpus"), "has to be a number of cores above 0"));
         }
-        let memory = match &table.memory {
-            None => None,
-            Some(Size::Bytes(bytes)) => Some(*bytes),
+        let memory = self.size("limits.memory", table.memory.as_ref())?;
+        Ok(Limits { cpus: table.cpus, memory, pids: table.pids })
+    }
+
+    pub(super) fn retention(&self) -> Result<Retention, ConfigError> {
+        let table = &self.value.retention;
+        let closed_sessions = table.closed_sessions.as_ref().map(|text| {
+            let wrong =
+                || value(self.place("retention.closed_sessions"), format!("`{text}` is not like `30d` or `12h`"));
+            duration::parse_duration(text).ok_or_else(wrong)
+        });
+        let log_size = self.size("retention.log_size", table.log_size.as_ref())?;
+        Ok(Retention { closed_sessions: closed_sessions.transpose()?, log_size })
+    }
+
+    fn size(&self, key: &str, size: Option<&Size>) -> Result<Option<u64>, ConfigError> {
+        match size {
+            None => Ok(None),
+            Some(Size::Bytes(bytes)) => Ok(Some(*bytes)),
             Some(Size::Text(text)) => {
                 let bytes = size::parse_size(text);
-                Some(bytes.ok_or_else(|| value(self.place("limits.memory"), format!("`{text}` is not like `2GiB`")))?)
+                bytes.map(Some).ok_or_else(|| value(self.place(key), format!("`{text}` is not like `2GiB`")))
             }
-        };
-        Ok(Limits { cpus: table.cpus, memory, pids: table.pids })
+        }
     }
 
     pub(super) fn agents(&self) -> Result<BTreeMap<String, AgentTable>, ConfigError> {

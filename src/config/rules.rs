@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::file::File;
-use super::{ConfigError, Env, value};
+use super::{ConfigError, Env, parse_duration, value};
 
 /// How long a session may be idle unless told otherwise.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -51,41 +51,8 @@ fn time(
     if text == "off" {
         return Ok(Some(None));
     }
-    match parse_time(&text) {
+    match parse_duration(&text) {
         Some(time) if !time.is_zero() => Ok(Some(Some(time))),
         _ => Err(value(place, format!("`{text}` is not a time like `30m`, `90s`, `2h`, or `off`"))),
-    }
-}
-
-/// A time as people write it: a whole number with `ms`, `s`, `m`, `h` or `d`. `None`: it is no time.
-#[must_use]
-pub fn parse_time(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (count, unit) = text.split_at(split);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    // A century is enough, and no sum of two times overflows.
-    let total = count.parse::<u64>().ok()?.checked_mul(milliseconds)?;
-    (total <= 100 * 366 * 86_400_000).then(|| Duration::from_millis(total))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        for (text, ms) in [("250ms", 250), ("90s", 90_000), ("30m", 1_800_000), ("2h", 7_200_000), ("1d", 86_400_000)] {
-            assert_eq!(parse_time(text), Some(Duration::from_millis(ms)), "{text}");
-        }
-        for bad in ["", "30", "m", "-1m", "1.5h", "1 h", "1w", "99999999999999999999s", "400000d"] {
-            assert_eq!(parse_time(bad), None, "{bad}");
-        }
     }
 }

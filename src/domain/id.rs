@@ -74,6 +74,14 @@ impl SessionId {
     }
 }
 
+impl SessionId {
+    /// The name of its agent.
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        self.0.rsplit_once('_').map_or("", |(agent, _)| agent)
+    }
+}
+
 impl FromStr for SessionId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {

@@ -17,7 +17,7 @@ pub use page::Page;
 pub use permission::{PermissionOption, PermissionOptionKind, PermissionRecord, PermissionState};
 pub use prompt::{PromptRecord, PromptState, TurnError, WhenBusy};
 pub use session::{
-    Caps, Dirty, Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, Spent,
+    AUTOMATED_LABEL, Caps, Dirty, Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, Spent,
     TurnOutcome, TurnProgress,
 };
 pub use setting::{FileSetting, Setting};

@@ -10,6 +10,9 @@ use super::{PromptNumber, PromptState, SessionId, SessionKey, Timestamp, TurnErr
 /// Free labels: at most 32, keys and values at most 256 bytes (checked where they come in).
 pub type Labels = BTreeMap<String, String>;
 
+/// The label of a session that a program drives by itself: its turns are nobody's wait.
+pub const AUTOMATED_LABEL: (&str, &str) = ("wharf.automated", "true");
+
 /// What happens on a permission request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +46,23 @@ pub enum SessionStatus {
     Error,
     /// Closed: its record and log are kept.
     Closed,
+}
+
+impl SessionStatus {
+    /// As clients see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Interrupted => "interrupted",
+            Self::Suspended => "suspended",
+            Self::Error => "error",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// A session in the registry: what exists, changed rarely.

@@ -119,6 +119,12 @@ pub enum SessionError {
         /// Why, and what to do.
         message: String,
     },
+    /// As many subscribers as may wait for sessions that do not exist.
+    #[error("{limit} subscribers wait for sessions that do not exist yet, the most there may be: try again later")]
+    TooManyWaiting {
+        /// The most.
+        limit: usize,
+    },
     /// The agent can't do this.
     #[error("{0}")]
     Unsupported(String),

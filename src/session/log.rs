@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::SessionError;
+use super::shared::Counted;
 use crate::domain::{Run, SessionId};
 use crate::store::Store;
 
@@ -91,6 +92,7 @@ pub struct Subscription {
     cursor: u64,
     /// Runs read from the store that were not given yet.
     behind: VecDeque<Run>,
+    _counted: Counted,
 }
 
 impl Subscription {
@@ -102,6 +104,7 @@ impl Subscription {
         log: Arc<SessionLog>,
         after: u64,
         durable: u64,
+        counted: Counted,
     ) -> Result<Self, SessionError> {
         let head = log.head.subscribe();
         let last = head.borrow().last_seq.max(durable);
@@ -111,7 +114,7 @@ impl Subscription {
                 message: format!("the log of {session} ends at event {last}, and {after} is beyond it"),
             });
         }
-        Ok(Self { store, session, log, head, cursor: after, behind: VecDeque::new() })
+        Ok(Self { store, session, log, head, cursor: after, behind: VecDeque::new(), _counted: counted })
     }
 
     /// The next frames in order (`id: <seq>\ndata: <json>\n\n` for each event), at most one commit's; waits while there
@@ -167,7 +170,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
         let (log, session) = (Arc::new(SessionLog::new(1, false)), SessionId::new("demo"));
-        let subscribe = |after| Subscription::new(store.clone(), session.clone(), log.clone(), after, 2);
+        let count = Arc::default();
+        let subscribe =
+            |after| Subscription::new(store.clone(), session.clone(), log.clone(), after, 2, Counted::new(&count));
         assert!(matches!(subscribe(3), Err(SessionError::Invalid { field: "after", .. })));
         let mut subscription = subscribe(2).unwrap();
         log.publish(run(2));
@@ -175,5 +180,7 @@ mod tests {
         assert_eq!(subscription.next().await.unwrap().unwrap(), run(3).bytes);
         log.end();
         assert_eq!(subscription.next().await.unwrap(), None);
+        drop(subscription);
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 0, "it is counted while it is there");
     }
 }

@@ -1,8 +1,9 @@
 //! What all sessions of a daemon share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use crate::workspace::{Clock, Workspaces};
 
 /// How many workspaces may be woken at once: the engine starts containers one after another anyway.
 const WAKES: usize = 8;
+/// How many subscribers may wait for sessions that do not exist yet.
+pub(super) const LATE_MAX: usize = 1000;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,27 @@ pub(super) struct Shared {
     /// How many workspaces may be woken at once.
     pub(super) wakes: Semaphore,
     logs: Mutex<HashMap<SessionId, Weak<SessionLog>>>,
+    /// How many subscriptions there are.
+    pub(super) subscribers: Arc<AtomicUsize>,
+    /// The places to wait for sessions that do not exist yet.
+    pub(super) late: Arc<Semaphore>,
+    pub(super) begun: Instant,
+}
+
+/// One more subscription, as long as it lives.
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -100,7 +124,15 @@ impl Shared {
             stop,
             wakes: Semaphore::new(WAKES),
             logs: Mutex::default(),
+            subscribers: Arc::default(),
+            late: Arc::new(Semaphore::new(LATE_MAX)),
+            begun: Instant::now(),
         }
+    }
+
+    /// To be held by a subscription.
+    pub(super) fn counted(&self) -> Counted {
+        Counted::new(&self.subscribers)
     }
 
     /// The one log object of a session: its actor publishes on it, its subscribers read from it.

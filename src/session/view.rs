@@ -153,6 +153,13 @@ pub struct SessionFilter {
     pub closed: bool,
 }
 
+impl SessionFilter {
+    /// Whether closed sessions match.
+    pub(super) fn wants_closed(&self) -> bool {
+        self.closed || self.status == Some(SessionStatus::Closed)
+    }
+}
+
 /// A session as clients see it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SessionView {

@@ -5,7 +5,9 @@ use std::borrow::Borrow;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    StoreError, key,
+    StoreError,
+    census::Standing,
+    key,
     value::{self, LOG_LIMIT, REGISTRY_LIMIT},
 };
 use crate::domain::{
@@ -48,7 +50,7 @@ pub(super) enum Op {
     DeleteToken { name: String },
     PutMeta { key: String, value: Vec<u8> },
     Append { id: SessionId, first_seq: u64, last_seq: u64, value: Vec<u8> },
-    PutProgress { id: SessionId, last_seq: u64, value: Vec<u8> },
+    PutProgress { id: SessionId, last_seq: u64, standing: Standing, value: Vec<u8> },
     PutPrompt { id: SessionId, n: PromptNumber, value: Vec<u8> },
     DeletePrompt { id: SessionId, n: PromptNumber },
     PutPermission { id: SessionId, permission: String, value: Vec<u8> },
@@ -56,6 +58,7 @@ pub(super) enum Op {
     PutIdempotency { id: SessionId, key: String, value: Vec<u8> },
     DeleteIdempotency { id: SessionId, key: String },
     DeleteEvents { id: SessionId },
+    ForgetOrder { commits: Vec<u64> },
 }
 
 /// What is to be written together, in the order of the calls: all of it or nothing.
@@ -103,7 +106,9 @@ impl Batch {
 
     /// Makes or changes a session. Its key must be free.
     pub fn put_session(&mut self, record: SessionRecord) -> &mut Self {
-        let parts = [record.agent_session_id.as_deref(), record.task_id.as_deref()].map(Option::unwrap_or_default);
+        let fields = [&record.agent_session_id, &record.task_id, &record.project, &record.mcp_session_id];
+        let labels = record.labels.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+        let parts: Vec<&str> = fields.into_iter().filter_map(Option::as_deref).chain(labels).collect();
         let value = self.encode(|| format!("the record of session {}", record.id), &record, &parts, REGISTRY_LIMIT);
         self.push(value.map(|value| Op::PutSession { record: Box::new(record), value }))
     }
@@ -155,7 +160,8 @@ impl Batch {
     pub fn put_progress(&mut self, id: SessionId, progress: impl Borrow<Progress>) -> &mut Self {
         let progress = progress.borrow();
         let value = self.encode(|| format!("the progress of session {id}"), progress, &[], LOG_LIMIT);
-        self.push(value.map(|value| Op::PutProgress { id, last_seq: progress.last_seq, value }))
+        let standing = Standing::of(progress);
+        self.push(value.map(|value| Op::PutProgress { id, last_seq: progress.last_seq, standing, value }))
     }
 
     /// Makes or changes a prompt.
@@ -204,6 +210,11 @@ impl Batch {
     /// Deletes all events of a session. Its sequence goes on after `last_seq` of its progress.
     pub fn delete_events_of(&mut self, id: SessionId) -> &mut Self {
         self.push(Some(Op::DeleteEvents { id }))
+    }
+
+    /// Drops entries of the order of all runs, by their commits.
+    pub(super) fn forget_order(&mut self, commits: Vec<u64>) -> &mut Self {
+        self.push(Some(Op::ForgetOrder { commits }))
     }
 
     /// The first error of a call: what is asked of the batch can't be.

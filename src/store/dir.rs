@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::domain::{InstanceId, Timestamp};
 
-/// The format of a whole store; a newer one is refused.
-pub(super) const FORMAT: u64 = 1;
+/// The format of a whole store; any other is refused. 2: the log has the order of all runs, the registry more indexes.
+pub(super) const FORMAT: u64 = 2;
 
 /// The parts of a store's directory.
 pub(super) struct Layout {
@@ -99,9 +99,13 @@ impl Layout {
         let json: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|e| StoreError::unreadable(path, format!("it is damaged: {e}")))?;
         if let Some(found) = json["format"].as_u64()
-            && found > FORMAT
+            && found != FORMAT
         {
-            return Err(StoreError::Newer { path: path.clone(), found, known: FORMAT });
+            let (path, known) = (path.clone(), FORMAT);
+            return Err(match found > FORMAT {
+                true => StoreError::Newer { path, found, known },
+                false => StoreError::Older { path, found, known },
+            });
         }
         let found: Description =
             serde_json::from_value(json).map_err(|e| StoreError::unreadable(path, format!("it is damaged: {e}")))?;

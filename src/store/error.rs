@@ -29,6 +29,17 @@ pub enum StoreError {
         /// The newest format that this version reads.
         known: u64,
     },
+    /// The data were written by a version that lacked what this one relies on; nothing was touched.
+    #[error("{} has format {found}, this wharf needs {known}: run the older wharf that wrote it, or move the state \
+        directory away to start anew. Nothing was changed", .path.display())]
+    Older {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format that this version reads.
+        known: u64,
+    },
     /// The data can't be read or are not whole; nothing was touched.
     #[error("{} can't be read: {why}. Restore the state directory from a backup, or move it away to start anew. \
         Nothing was changed", .path.display())]

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{SessionId, WorkspaceId};
+use crate::domain::{SessionId, Timestamp, WorkspaceId};
 
 /// The longest part of a key that a client chooses, in bytes.
 pub(super) const PART_LIMIT: usize = 1024;
@@ -70,6 +70,11 @@ pub(super) fn shared(value: &str) -> Vec<u8> {
     [&len.to_be_bytes(), value.as_bytes()].concat()
 }
 
+/// A time, ordered as the times are.
+pub(super) fn time(time: Timestamp) -> [u8; 8] {
+    (time.as_millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
 /// The first key after all that begin with `prefix`; `None` when there can be none.
 pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
@@ -109,6 +114,12 @@ mod tests {
     fn keys_of_later_sessions_are_greater_whatever_their_agents() {
         let (first, second) = (SessionId::new("zz"), SessionId::new("aa"));
         assert!(session(&first) < session(&second));
+    }
+
+    #[test]
+    fn times_are_ordered_as_they_are() {
+        let keys: Vec<[u8; 8]> = [-5, 0, 7, i64::from(u32::MAX)].map(|ms| time(Timestamp::from_millis(ms))).into();
+        assert!(keys.is_sorted());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The log in fjall: what happened, written all the time, everything of one commit in one batch.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -16,6 +17,7 @@ pub(super) enum Part {
     Prompts,
     Permissions,
     Idempotency,
+    Order,
 }
 
 impl Part {
@@ -24,7 +26,7 @@ impl Part {
         [Self::Events, Self::Progress, Self::Prompts, Self::Permissions, Self::Idempotency];
 }
 
-const NAMES: [&str; 6] = ["commits", "events", "progress", "prompts", "permissions", "idempotency"];
+const NAMES: [&str; 7] = ["commits", "events", "progress", "prompts", "permissions", "idempotency", "order"];
 
 /// The one key of `commits`; its entry is the first of every batch.
 pub(super) const COMMIT_KEY: &[u8; 6] = b"commit";
@@ -42,6 +44,10 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Option<(Commits, u64)> {
     let [log, registry, seqno] = <[[u8; 8]; 3]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
     Some((Commits { log, registry }, seqno))
 }
+
+/// How long writing memory into tables may take, and how often is looked: fjall tells no one.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// Entries to set (`Some`) or to remove.
 pub(super) type Changes = std::collections::BTreeMap<(Part, Vec<u8>), Option<Vec<u8>>>;
@@ -104,6 +110,34 @@ impl Log {
     /// Syncs what a new log is made of, and on closing.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.persist(PersistMode::SyncAll).map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+    }
+
+    /// Writes what is in memory into tables, and all tables anew without what was deleted. Blocks, but no writer. What
+    /// the last batch deleted counts as still visible to someone: another has to follow it first.
+    pub(super) fn compact(&self) -> Result<(), StoreError> {
+        let failed = |e: fjall::Error| StoreError::failed(format!("log: {}", why(&e)));
+        // A journal goes when nothing in it is in memory only, so all parts come before the first is written anew.
+        for part in &self.parts {
+            part.rotate_memtable().map_err(failed)?;
+        }
+        let until = Instant::now() + FLUSH_PATIENCE;
+        while self.parts.iter().any(|part| part.sealed_memtable_count() > 0) {
+            if Instant::now() > until {
+                return Err(StoreError::failed("log: its memory was not written into tables in time"));
+            }
+            std::thread::sleep(FLUSH_POLL);
+        }
+        for part in &self.parts {
+            part.major_compact().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the tables go that were written anew. fjall keeps them until a part whose memory is written out finds that
+    /// nobody can see them any more, which takes one batch since.
+    pub(super) fn let_go(&self) -> Result<(), StoreError> {
+        let rotated = self.part(Part::Commits).rotate_memtable();
+        rotated.map(drop).map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
     }
 
     /// The last commit in it.

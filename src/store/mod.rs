@@ -10,15 +10,20 @@
 //! store that can't be read is not written to.
 
 mod batch;
+mod census;
+mod compact;
 mod dir;
 mod error;
 #[cfg(test)]
 mod faults;
+mod index;
 mod journal;
 mod key;
+mod latency;
 mod log;
 mod open;
 mod options;
+mod order;
 mod plan;
 mod queue;
 mod read;
@@ -34,17 +39,22 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
     thread::{self, JoinHandle},
 };
 
 pub use batch::{Batch, IdempotencyRecord, TokenRecord};
+pub use census::{OpenSession, Standing};
 pub use error::StoreError;
+pub use index::SessionIndex;
+pub use latency::CommitLatency;
 pub use options::Options;
+pub use order::{Ordered, OrderedRun, Place};
 pub use queue::Commit;
 
 use crate::domain::InstanceId;
 use queue::Queue;
+use tokio::sync::watch;
 
 /// What the handles and the writer share.
 struct Shared {
@@ -54,6 +64,13 @@ struct Shared {
     log: log::Log,
     queue: Queue,
     failed: Mutex<Option<StoreError>>,
+    /// Where every open session stands, as far as it is durable.
+    census: RwLock<census::Census>,
+    latency: latency::Latency,
+    /// The last durable commit of the log.
+    head: watch::Sender<u64>,
+    /// Grows with each durable change of a session's record.
+    made: watch::Sender<u64>,
     /// Held as long as the store is open.
     _lock: File,
 }

@@ -1,15 +1,24 @@
 //! Opening: a new store is made step by step, an old one is checked before anything may write to it, and what a crash
 //! left half done is finished.
 
-use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use tokio::sync::watch;
 
 use super::{
     Options, Shared, StoreError,
     batch::Batch,
+    census::Census,
     dir::{self, Layout},
     guarded,
     journal::{self, Journals},
     key,
+    latency::Latency,
     log::{self, Log, Part},
     plan::{Outcome, Planner, Tails},
     queue::Queue,
@@ -37,7 +46,12 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Writer, StoreError> 
         None => make(&layout, options)?,
     };
     let mut writer = writer(&layout, lock, opened, options)?;
-    guarded(dir, || recover(&mut writer))?;
+    guarded(dir, || {
+        recover(&mut writer)?;
+        let Shared { registry, log, census, .. } = &*writer.shared;
+        *census.write().unwrap_or_else(PoisonError::into_inner) = Census::read(registry, log)?;
+        Ok(())
+    })?;
     Ok(writer)
 }
 
@@ -111,6 +125,8 @@ fn reaches(layout: &Layout, commits: Commits, least: u64) -> Result<(), StoreErr
 fn writer(layout: &Layout, lock: File, opened: Opened, options: &Options) -> Result<Writer, StoreError> {
     let Opened { instance, registry, log, commits } = opened;
     let seal = registry.seal()?;
+    let (census, latency) = (Census::default().into(), Latency::default());
+    let (head, made) = (watch::Sender::new(commits.log), watch::Sender::new(0));
     let shared = Arc::new(Shared {
         dir: layout.dir.clone(),
         instance,
@@ -118,6 +134,10 @@ fn writer(layout: &Layout, lock: File, opened: Opened, options: &Options) -> Res
         log,
         queue: Queue::new(options.queue),
         failed: std::sync::Mutex::default(),
+        census,
+        latency,
+        head,
+        made,
         _lock: lock,
     });
     let witness = Witness::open(&layout.witness)?;

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use super::{
     StoreError,
     batch::{Batch, Op},
+    census::{Note, Standing},
+    index::{indexes, pointer, target},
     key,
     log::{self, Log, Part},
+    order::Placed,
     registry::{self, Registry, Tree},
     value,
 };
@@ -32,6 +35,8 @@ struct Layer {
     registry: registry::Changes,
     log: log::Changes,
     tails: HashMap<Vec<u8>, Option<Tail>>,
+    order: Vec<Placed>,
+    notes: Vec<Note>,
 }
 
 /// The changes of a group.
@@ -45,6 +50,10 @@ pub(super) struct Group {
     /// Registry changes to make durable after the log's.
     pub(super) after: registry::Changes,
     pub(super) log: log::Changes,
+    /// The runs that it appends, in their order.
+    pub(super) order: Vec<Placed>,
+    /// What it changes in the census once it is durable.
+    pub(super) notes: Vec<Note>,
 }
 
 /// What became of a batch.
@@ -90,6 +99,8 @@ impl<'a> Planner<'a> {
         }
         if makes { &mut self.group.before } else { &mut self.group.after }.extend(layer.registry);
         self.group.log.extend(layer.log);
+        self.group.order.extend(layer.order);
+        self.group.notes.extend(layer.notes);
         for (session, tail) in layer.tails {
             match tail {
                 Some(tail) => self.tails.insert(session, tail),
@@ -121,7 +132,7 @@ impl Draft<'_, '_> {
             }
             Op::PutMeta { key, value } => self.put(Tree::Meta, key.as_bytes(), value),
             Op::Append { id, first_seq, last_seq, value } => self.append(id, *first_seq, *last_seq, value),
-            Op::PutProgress { id, last_seq, value } => self.put_progress(id, *last_seq, value),
+            Op::PutProgress { id, last_seq, standing, value } => self.put_progress(id, *last_seq, *standing, value),
             Op::PutPrompt { id, n, value } => {
                 let session = self.known(id)?;
                 self.log(Part::Prompts, key::numbered(&session, *n), Some(value))
@@ -151,6 +162,9 @@ impl Draft<'_, '_> {
                 Err(StoreError::UnknownSession { .. }) => Ok(()),
                 Err(e) => Err(e),
             },
+            Op::ForgetOrder { commits } => {
+                commits.iter().try_for_each(|commit| self.log(Part::Order, commit.to_be_bytes().to_vec(), None))
+            }
         }
     }
 
@@ -188,6 +202,7 @@ impl Draft<'_, '_> {
             self.free("session key", Tree::SessionByKey, name.as_str(), record.id.as_str())?;
         }
         let old: Option<SessionRecord> = self.record(Tree::Sessions, &key)?;
+        self.layer.notes.push(Note::record(&key, record, old.as_ref()));
         let new = indexes(record, &key)?;
         let old = old.map_or_else(|| Ok(Vec::new()), |old| indexes(&old, &key))?;
         for (tree, entry) in old.iter().filter(|entry| !new.contains(entry)) {
@@ -207,6 +222,7 @@ impl Draft<'_, '_> {
                 self.set(tree, &entry, None);
             }
             self.set(Tree::Sessions, &session, None);
+            self.layer.notes.push(Note::Deleted { session: session.clone(), closed: old.closed.is_some() });
         }
         for part in Part::OF_SESSIONS {
             self.delete_log(part, &session)?;
@@ -223,12 +239,20 @@ impl Draft<'_, '_> {
             return Err(StoreError::NotContiguous { session: id.clone(), expected, found: first_seq });
         }
         let key = key::numbered(&session, first_seq);
+        self.layer.order.push(Placed { session: session.clone(), first_seq, last_seq });
         self.layer.tails.insert(session, Some(Tail { last_seq, empty: false }));
         self.log(Part::Events, key, Some(value))
     }
 
-    fn put_progress(&mut self, id: &SessionId, last_seq: u64, value: &[u8]) -> Result<(), StoreError> {
+    fn put_progress(
+        &mut self,
+        id: &SessionId,
+        last_seq: u64,
+        standing: Standing,
+        value: &[u8],
+    ) -> Result<(), StoreError> {
         let session = self.known(id)?;
+        self.layer.notes.push(Note::Progress { session: session.clone(), standing });
         if self.tail(&session)?.empty {
             self.layer.tails.insert(session.clone(), Some(Tail { last_seq, empty: true }));
         }
@@ -343,31 +367,4 @@ impl Draft<'_, '_> {
             None => Ok(self.planner.registry.get_written(tree, key)?.map(|v| v.to_vec())),
         }
     }
-}
-
-/// The index entries of a session.
-fn indexes(record: &SessionRecord, session: &[u8]) -> Result<Vec<(Tree, Vec<u8>)>, StoreError> {
-    let workspace = key::workspace_or_refuse(&record.workspace)?;
-    let mut entries = vec![(Tree::SessionByWorkspace, [&workspace, session].concat())];
-    if let Some(key) = &record.key {
-        entries.push((Tree::SessionByKey, key.as_str().as_bytes().to_vec()));
-    }
-    if let Some(id) = &record.agent_session_id {
-        entries.push((Tree::SessionByAgentId, [&key::shared(id), session].concat()));
-    }
-    if let Some(task) = &record.task_id {
-        entries.push((Tree::SessionByTask, [&key::shared(task), session].concat()));
-    }
-    Ok(entries)
-}
-
-/// The value of an index entry.
-fn pointer(id: &str) -> Vec<u8> {
-    [&[value::VERSION], id.as_bytes()].concat()
-}
-
-/// The id that an index entry points to.
-pub(super) fn target(path: &std::path::Path, bytes: &[u8]) -> Result<String, StoreError> {
-    let id = value::unversioned(path, bytes)?;
-    String::from_utf8(id.to_vec()).map_err(|e| StoreError::unreadable(path, format!("an index entry is damaged: {e}")))
 }

@@ -1,9 +1,10 @@
 //! Reading: records and indexes from the registry, everything else from the log; only what is durable is seen.
 
 use super::{
-    IdempotencyRecord, Store, StoreError, TokenRecord, key,
+    IdempotencyRecord, Store, StoreError, TokenRecord,
+    index::target,
+    key,
     log::Part,
-    plan::target,
     registry::Tree,
     value::{decode, decode_run},
 };

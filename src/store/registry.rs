@@ -33,10 +33,14 @@ pub(super) enum Tree {
     SessionByWorkspace,
     SessionByTask,
     WorkspaceByName,
+    SessionByProject,
+    SessionByMcp,
+    SessionByLabel,
+    SessionByClosed,
     Seal,
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 14] = [
     "meta",
     "workspaces",
     "sessions",
@@ -46,6 +50,10 @@ const NAMES: [&str; 10] = [
     "session_by_workspace",
     "session_by_task",
     "workspace_by_name",
+    "session_by_project",
+    "session_by_mcp_session",
+    "session_by_label",
+    "session_by_closed",
     "seal",
 ];
 
@@ -309,7 +317,7 @@ impl Registry {
 }
 
 /// The trees that the seal covers.
-const ALL: [Tree; 9] = [
+const ALL: [Tree; 13] = [
     Tree::Meta,
     Tree::Workspaces,
     Tree::Sessions,
@@ -319,6 +327,10 @@ const ALL: [Tree; 9] = [
     Tree::SessionByWorkspace,
     Tree::SessionByTask,
     Tree::WorkspaceByName,
+    Tree::SessionByProject,
+    Tree::SessionByMcp,
+    Tree::SessionByLabel,
+    Tree::SessionByClosed,
 ];
 
 /// Opens sled, waiting a moment for its own lock: background threads of a handle that was just dropped in this process

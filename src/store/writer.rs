@@ -1,11 +1,19 @@
 //! The one writer: a thread that takes what is queued, applies it as one group, syncs once, and tells every waiter.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use tokio::sync::oneshot;
 
 use super::{
-    Shared, StoreError, guarded,
+    Shared, StoreError,
+    census::Note,
+    guarded,
+    log::Part,
+    order,
     plan::{Group, Outcome, Planner, Tails},
     queue::Job,
     registry::Seal,
@@ -53,7 +61,10 @@ impl Writer {
                 let path = self.shared.dir.clone();
                 guarded(&path, || {
                     let group = self.plan(jobs, &mut waiters, &mut refused);
-                    self.write(group)
+                    let begun = Instant::now();
+                    let written = self.write(group);
+                    self.shared.latency.observe(begun.elapsed());
+                    written
                 })
             }
             Err(e) => {
@@ -94,7 +105,7 @@ impl Writer {
 
     /// Makes a group durable: registry, log, registry, then the witness.
     pub(super) fn write(&mut self, group: Group) -> Result<(), StoreError> {
-        let Group { before, after, log } = group;
+        let Group { before, after, mut log, order, notes } = group;
         let shared = Arc::clone(&self.shared);
         if !before.is_empty() {
             self.seal = shared.registry.apply(&before, self.seal)?;
@@ -102,6 +113,9 @@ impl Writer {
         }
         if !log.is_empty() {
             let next = Commits { log: self.commits.log + 1, ..self.commits };
+            if !order.is_empty() {
+                log.insert((Part::Order, next.log.to_be_bytes().to_vec()), Some(order::encode(&order)));
+            }
             shared.log.apply(log, next)?;
             self.commits = next;
         }
@@ -109,6 +123,13 @@ impl Writer {
             self.seal = shared.registry.apply(&after, self.seal)?;
             self.commits.registry = self.seal.commit;
         }
-        self.witness.set(self.commits).map_err(|e| StoreError::failed(format!("witness: {e}")))
+        self.witness.set(self.commits).map_err(|e| StoreError::failed(format!("witness: {e}")))?;
+        let made = notes.iter().any(Note::is_of_record);
+        shared.census.write().unwrap_or_else(PoisonError::into_inner).take(notes);
+        shared.head.send_replace(self.commits.log);
+        if made {
+            shared.made.send_modify(|made| *made += 1);
+        }
+        Ok(())
     }
 }

@@ -88,6 +88,11 @@ impl Daemon {
         command
     }
 
+    /// What its configuration file says from its next start on.
+    pub fn configure(&mut self, config: &str) {
+        self.config = Some(config.to_owned());
+    }
+
     /// Starts the program; it need not answer yet.
     pub fn spawn(&mut self) {
         self.logged = self.log_text().len();

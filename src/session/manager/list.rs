@@ -3,6 +3,7 @@
 use super::super::{EventPage, SessionError, SessionFilter, SessionView};
 use super::Sessions;
 use crate::domain::{Page, Progress, SessionId, SessionRecord, SessionStatus, WorkspaceId};
+use crate::store::SessionIndex;
 
 /// How many records are looked at between two looks at the limit.
 const CHUNK: usize = 256;
@@ -30,11 +31,12 @@ impl Sessions {
             None => None,
         };
         let mut items: Vec<SessionView> = Vec::new();
+        let source = Source::of(&filter, workspace.as_ref());
         loop {
-            let records = self.shared.store.sessions(before.as_ref(), CHUNK)?;
-            let last_chunk = records.len() < CHUNK;
+            let (records, last) = self.candidates(&source, &filter, before.as_ref())?;
+            let more = last.is_some();
+            before = last;
             for record in records {
-                before = Some(record.id.clone());
                 if !matches(&filter, workspace.as_ref(), &record) {
                     continue;
                 }
@@ -48,10 +50,36 @@ impl Sessions {
                 }
                 items.push(view);
             }
-            if last_chunk {
+            if !more {
                 return Ok(Page { items, next: None });
             }
         }
+    }
+
+    /// The next sessions of a source, and where to read on.
+    fn candidates(
+        &self,
+        source: &Source,
+        filter: &SessionFilter,
+        before: Option<&SessionId>,
+    ) -> Result<(Vec<SessionRecord>, Option<SessionId>), SessionError> {
+        let store = &self.shared.store;
+        let ids = match source {
+            Source::Index(index) => store.sessions_by(index, before, CHUNK)?,
+            Source::App(app) => store.sessions_of_app(app, before, CHUNK)?,
+            Source::Open => store.open_sessions(before, CHUNK, |session| {
+                filter.agent.as_deref().is_none_or(|agent| agent == session.agent)
+                    && filter.status.is_none_or(|status| status == session.standing.status)
+            }),
+            Source::All => {
+                let records = store.sessions(before, CHUNK)?;
+                let last = records.last().filter(|_| records.len() == CHUNK).map(|record| record.id.clone());
+                return Ok((records, last));
+            }
+        };
+        let last = ids.last().filter(|_| ids.len() == CHUNK).cloned();
+        let records = ids.iter().map(|id| store.session(id)).filter_map(Result::transpose);
+        Ok((records.collect::<Result<_, _>>()?, last))
     }
 
     /// Events after `after`, at most `limit`, of the given types (none: all). `next` is set while the log has more.
@@ -143,10 +171,37 @@ impl Sessions {
     }
 }
 
+/// Where the sessions of a list come from: the index that leaves the fewest.
+enum Source {
+    Index(SessionIndex),
+    App(String),
+    /// The open ones, which are in memory.
+    Open,
+    All,
+}
+
+impl Source {
+    fn of(filter: &SessionFilter, workspace: Option<&WorkspaceId>) -> Self {
+        let indexed = filter
+            .task_id
+            .clone()
+            .map(SessionIndex::Task)
+            .or_else(|| filter.mcp_session_id.clone().map(SessionIndex::McpSession))
+            .or_else(|| workspace.cloned().map(SessionIndex::Workspace))
+            .or_else(|| filter.project.clone().map(SessionIndex::Project))
+            .or_else(|| filter.labels.first().map(|(label, value)| SessionIndex::Label(label.clone(), value.clone())));
+        match (indexed, &filter.app) {
+            (Some(index), _) => Self::Index(index),
+            (None, Some(app)) => Self::App(app.clone()),
+            (None, None) if filter.wants_closed() => Self::All,
+            (None, None) => Self::Open,
+        }
+    }
+}
+
 fn matches(filter: &SessionFilter, workspace: Option<&WorkspaceId>, record: &SessionRecord) -> bool {
     let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-    let wants_closed = filter.closed || filter.status == Some(SessionStatus::Closed);
-    (wants_closed || record.closed.is_none())
+    (filter.wants_closed() || record.closed.is_none())
         && filter.app.as_deref().is_none_or(|app| record.key.as_ref().is_some_and(|key| key.app() == app))
         && filter.agent.as_deref().is_none_or(|agent| agent == record.agent)
         && workspace.is_none_or(|id| *id == record.workspace)
@@ -157,7 +212,7 @@ fn matches(filter: &SessionFilter, workspace: Option<&WorkspaceId>, record: &Ses
 }
 
 /// Whether an event's JSON is of one of the types.
-fn is_of(json: &str, types: &[String]) -> bool {
+pub(in crate::session) fn is_of(json: &str, types: &[String]) -> bool {
     #[derive(serde::Deserialize)]
     struct Typed<'a> {
         #[serde(rename = "type")]

@@ -2,7 +2,9 @@
 
 mod create;
 mod find;
+mod late;
 mod list;
+mod reading;
 mod recover;
 mod recreate;
 mod sweep;
@@ -19,6 +21,9 @@ use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 pub use self::recreate::Marked;
+pub use late::LateSubscription;
+pub(super) use list::is_of;
+
 use super::actor::{Actor, Command, Handle, check_content};
 use super::log::Subscription;
 use super::shared::{Rules, Shared, Timeouts};
@@ -35,7 +40,7 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// All sessions of a daemon; cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     live: Arc<Mutex<HashMap<SessionId, Handle>>>,
 }
 
@@ -275,7 +280,7 @@ impl Sessions {
     pub async fn subscribe(&self, id: &str, after: u64) -> Result<Subscription, SessionError> {
         let record = self.resolve(id)?;
         let (durable, log) = (self.progress(&record)?.last_seq, self.shared.log(&record.id)?);
-        Subscription::new(self.shared.store.clone(), record.id, log, after, durable)
+        Subscription::new(self.shared.store.clone(), record.id, log, after, durable, self.shared.counted())
     }
 
     /// Stops a workspace's container: its sessions rest, a running turn is cancelled; proven.

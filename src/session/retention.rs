@@ -1,0 +1,181 @@
+//! How long what is closed is kept: the oldest closed sessions go first, and nothing of an open one ever goes.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{SessionError, Sessions};
+use crate::domain::{SessionId, Timestamp};
+use crate::store::Batch;
+use crate::workspace::WorkspaceError;
+
+/// How many closed sessions are looked at between two readings of the index.
+const CHUNK: usize = 256;
+/// How often the log is written anew in one go, until it is small enough: its data are compressed, so how much a session
+/// gives back is an estimate.
+const ROUNDS: usize = 4;
+/// The shortest and the longest time between two looks.
+const OFTEN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(600);
+
+/// What is kept of closed sessions; by default everything, for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// How long after the close.
+    pub closed_sessions: Option<Duration>,
+    /// How large the tables of the log may be, in bytes, before closed sessions go early.
+    pub log_size: Option<u64>,
+}
+
+/// Which closed sessions are to go.
+enum Wanted<'a> {
+    /// Those that were kept long enough by now.
+    Over(&'a Retention, Timestamp),
+    /// The oldest, until so many bytes are gone.
+    Bytes(u64),
+}
+
+impl Retention {
+    /// Whether anything ever goes.
+    #[must_use]
+    pub const fn is_for_ever(&self) -> bool {
+        self.closed_sessions.is_none() && self.log_size.is_none()
+    }
+
+    /// How often to look: no session is kept for more than a tenth (at most ten minutes) too long.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.closed_sessions.map_or(SELDOM, |age| (age / 10).clamp(OFTEN, SELDOM))
+    }
+
+    /// Whether a session that was closed at `closed` has been kept long enough.
+    fn is_over(&self, closed: Timestamp, now: Timestamp) -> bool {
+        let age = now.as_millis().saturating_sub(closed.as_millis());
+        self.closed_sessions
+            .is_some_and(|keep| i128::from(age) >= i128::try_from(keep.as_millis()).unwrap_or(i128::MAX))
+    }
+}
+
+impl Sessions {
+    /// Drops closed sessions that need not be kept any longer, with their logs, prompts and volumes, and gives the disk
+    /// space back. Answers how many.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn retain(&self, retention: &Retention, now: Timestamp) -> Result<usize, SessionError> {
+        let mut dropped = self.drop_closed(Wanted::Over(retention, now)).await?;
+        if dropped > 0 {
+            self.shared.store.compact().await?;
+        }
+        let Some(limit) = retention.log_size else { return Ok(dropped) };
+        for _ in 0..ROUNDS {
+            let used = self.log_size().await?;
+            if used <= limit {
+                break;
+            }
+            match self.drop_closed(Wanted::Bytes(used - limit)).await? {
+                0 => break,
+                more => dropped += more,
+            }
+            self.shared.store.compact().await?;
+        }
+        Ok(dropped)
+    }
+
+    /// Keeps to the rules until the daemon stops; `clock` tells the time, `tick` when to look again.
+    pub async fn keep<T: Future<Output = ()>>(
+        self,
+        retention: Retention,
+        clock: impl Fn() -> Timestamp,
+        mut tick: impl FnMut(Duration) -> T,
+    ) {
+        let stop = self.shared.stop.clone();
+        while !retention.is_for_ever() {
+            match self.retain(&retention, clock()).await {
+                Ok(0) => {}
+                Ok(sessions) => tracing::info!(sessions, "closed sessions were dropped, as `[retention]` says"),
+                Err(e) => tracing::warn!(error = %e, "closed sessions could not be dropped"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tick(retention.period()) => {}
+            }
+        }
+    }
+
+    async fn log_size(&self) -> Result<u64, SessionError> {
+        let store = self.shared.store.clone();
+        tokio::task::spawn_blocking(move || store.tables_disk_use()).await.map_err(|_| SessionError::Stopping)
+    }
+
+    /// Drops closed sessions, oldest first, as many as are wanted.
+    async fn drop_closed(&self, mut wanted: Wanted<'_>) -> Result<usize, SessionError> {
+        let mut dropped = 0;
+        let mut after = None;
+        loop {
+            let closed = self.shared.store.closed_sessions(after.as_ref(), CHUNK)?;
+            let last = closed.len() < CHUNK;
+            for (id, when) in closed {
+                let size = match &wanted {
+                    Wanted::Over(retention, now) if retention.is_over(when, *now) => 0,
+                    Wanted::Bytes(1..) => self.size_of(&id).await?,
+                    Wanted::Over(..) | Wanted::Bytes(0) => return Ok(dropped),
+                };
+                if self.drop_session(&id).await? {
+                    dropped += 1;
+                    if let Wanted::Bytes(left) = &mut wanted {
+                        *left = left.saturating_sub(size);
+                    }
+                }
+                after = Some((when, id));
+            }
+            if last {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    async fn size_of(&self, id: &SessionId) -> Result<u64, SessionError> {
+        let (store, id) = (self.shared.store.clone(), id.clone());
+        Ok(tokio::task::spawn_blocking(move || store.log_size(&id)).await.map_err(|_| SessionError::Stopping)??)
+    }
+
+    /// Drops one, unless something of it is still being ended.
+    async fn drop_session(&self, id: &SessionId) -> Result<bool, SessionError> {
+        let store = &self.shared.store;
+        let Some(record) = store.session(id)?.filter(|record| record.closed.is_some()) else { return Ok(false) };
+        if store.progress(id)?.is_some_and(|progress| progress.process.is_some()) {
+            return Ok(false);
+        }
+        // Its own workspace went with the close; one that could not be deleted then goes first, so that it is not lost.
+        if store.workspace(&record.workspace)?.is_some_and(|workspace| workspace.ephemeral_of.as_ref() == Some(id)) {
+            match self.shared.workspaces.delete(&record.workspace).await {
+                Ok(()) | Err(WorkspaceError::NotFound { .. }) => {}
+                Err(e) => {
+                    tracing::warn!(session = %id, error = %e, "a closed session is kept: its volumes could not be deleted");
+                    return Ok(false);
+                }
+            }
+        }
+        let mut batch = Batch::new();
+        batch.delete_session(id.clone());
+        store.commit(batch).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_told_by_the_clock_alone() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let day = Retention { closed_sessions: Some(Duration::from_secs(86_400)), log_size: None };
+        assert!(!day.is_over(at(0), at(86_399)) && day.is_over(at(0), at(86_400)));
+        assert!(!day.is_over(at(10), at(0)), "a clock that went back drops nothing");
+        assert!(!Retention::default().is_over(at(0), at(i64::from(u32::MAX))), "for ever by default");
+        assert!(Retention::default().is_for_ever() && !day.is_for_ever());
+        assert_eq!(day.period(), SELDOM);
+        assert_eq!(Retention { closed_sessions: Some(Duration::ZERO), ..day }.period(), OFTEN);
+    }
+}

@@ -1,0 +1,15 @@
+//! What is read of all sessions together: totals, lists, one stream of everything, and how long what is closed stays.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../store_common/mod.rs"]
+mod store_common;
+
+mod all_events;
+mod commands;
+mod lists;
+mod many;
+mod retention;
+mod stats;
+mod waiting;
