@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::ToSchema;
 
 use super::{
-    EngineState, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState, names, orphans,
+    EngineState, Hold, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState, names, orphans,
     shared::Shared,
     spec, watcher,
     work::{Command, Reply},
@@ -238,6 +238,18 @@ impl Workspaces {
             return Ok(client);
         }
         self.command(id, |reply| Command::Attach { record: Box::new(record), reply }).await
+    }
+
+    /// Holds it: while the answer lives, it is in use though no session of it is, and is not to be stopped for idleness.
+    #[must_use]
+    pub fn hold(&self, id: &WorkspaceId) -> Hold {
+        self.shared.holds.hold(id)
+    }
+
+    /// Whether somebody holds it.
+    #[must_use]
+    pub fn is_held(&self, id: &WorkspaceId) -> bool {
+        self.shared.holds.is_held(id)
     }
 
     /// The connection that is there.

@@ -10,6 +10,7 @@ mod actor;
 mod connector;
 mod container;
 mod error;
+mod hold;
 mod host_socket;
 mod lifecycle;
 mod manager;
@@ -23,6 +24,7 @@ mod watcher;
 mod work;
 
 pub use error::{WorkspaceError, image_hint};
+pub use hold::Hold;
 pub use manager::{NewWorkspace, WorkspaceView, Workspaces};
 pub use orphans::{Orphan, OrphanKind};
 pub use shared::{EngineState, Transport, WorkspaceConfig, WorkspaceState};

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    actor::Actor, container::Defaults, host_socket::HostSockets, names, tether_volume::TetherVolume, work::Command,
+    actor::Actor, container::Defaults, hold::Holds, host_socket::HostSockets, names, tether_volume::TetherVolume,
+    work::Command,
 };
 use crate::{
     domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
@@ -120,6 +121,7 @@ pub(super) struct Shared {
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) engine_state: watch::Sender<EngineState>,
+    pub(super) holds: Holds,
     slots: Mutex<HashMap<WorkspaceId, Arc<Slot>>>,
 }
 
@@ -136,6 +138,7 @@ impl Shared {
             sockets: HostSockets::new(config.run_dir.clone(), config.transport, local),
             tether: TetherVolume::new(crate::embedded::TETHER),
             engine_state: watch::Sender::new(EngineState::Connecting),
+            holds: Holds::default(),
             slots: Mutex::default(),
             store,
             engine,
