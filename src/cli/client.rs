@@ -68,7 +68,12 @@ impl Client {
         self.host.display()
     }
 
-    fn url(&self, path: &[&str], query: &Query) -> Url {
+    /// Where it is, and the token.
+    pub(super) const fn place(&self) -> (&Host, Option<&SecretString>) {
+        (&self.host, self.token.as_ref())
+    }
+
+    pub(super) fn url(&self, path: &[&str], query: &Query) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear();
