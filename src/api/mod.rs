@@ -99,6 +99,14 @@ pub fn router(state: ApiState, access: Access) -> Router {
         .layer(from_fn(trace::span))
 }
 
+/// The description of the API, as `/openapi.json` gives it, for people to read.
+#[must_use]
+pub fn description() -> String {
+    let (_, description) = documented().split_for_parts();
+    let document: serde_json::Value = serde_json::from_str(&openapi::document(description)).unwrap_or_default();
+    format!("{document:#}\n")
+}
+
 fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(workspaces::create, workspaces::list))

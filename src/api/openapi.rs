@@ -20,7 +20,9 @@ use super::{ApiState, ProblemBody, scope};
 const ABOUT: &str = "wharf gives every coding-agent session its own workspace container and never loses it.\n\n\
 `{id}` of a session is its id, its key or the agent's own session id, percent-encoded. Times are RFC 3339 with \
 milliseconds, UTC. Errors are `application/problem+json` with a stable `code`; 503 says in `Retry-After` when to try \
-again. Over TCP every route but `/healthz` and `/readyz` needs a bearer token; over the Unix socket none is needed, \
+again, 429 `rate_limited` as well. Over TCP every route but `/healthz` and `/readyz` needs a bearer token, whose scope is \
+`read`, `prompt` or `admin`, each of which includes the one before: what a route asks for stands in its `security`. A \
+browser's WebSocket shows its token as the subprotocol `bearer.<token>` beside `wharf`. Over the Unix socket none is needed, \
 because its mode is the access control, but a wrong one is refused. `Host` has to be `localhost`, a loopback address \
 or one of `allowed_hosts` (TCP), `Origin` absent or one of `allowed_origins`. A token in the URL is never looked at.";
 

@@ -123,8 +123,7 @@ pub(super) async fn end(
            ("tid" = String, Path, description = "the terminal's id"),
            ("stdout" = Option<u64>, Query, description = "go on from this offset; all that is kept by default"),
            ("stderr" = Option<u64>, Query, description = "the same of standard error")),
-    responses((status = 101, description = "a WebSocket"),
-              (status = 200, description = "never: what the messages are", content(
+    responses((status = 101, description = "a WebSocket; the schemas are of its text messages", content(
                   (TerminalOutput = "application/vnd.wharf.terminal-output+json"),
                   (TerminalInput = "application/vnd.wharf.terminal-input+json"))),
               (status = 409, description = "`image_missing`, `workspace_deleting`"),

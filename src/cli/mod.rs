@@ -7,6 +7,7 @@ mod chat;
 mod client;
 mod completions;
 mod daemon;
+mod diff;
 mod discover;
 mod doctor;
 mod event;

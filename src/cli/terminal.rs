@@ -1,5 +1,6 @@
 //! One look at a terminal from the first byte to its end, over as many connections as that takes.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ enum Over {
 struct Keys {
     stdin: tokio::io::Stdin,
     open: bool,
+    /// What is to be told before anything that is typed.
+    due: VecDeque<TerminalInput>,
     escape: Escape,
     resized: Signal,
     interrupted: Signal,
@@ -145,6 +148,7 @@ impl<'a> Session<'a> {
     async fn converse(&mut self, socket: Socket, keys: &mut Keys) -> Result<Over, Failure> {
         let (mut out, mut from_daemon) = socket.split();
         let person = self.person;
+        keys.connected(person);
         let typing = async {
             loop {
                 let message = match keys.next(person).await? {
@@ -212,6 +216,7 @@ impl Keys {
         Ok(Self {
             stdin: tokio::io::stdin(),
             open: true,
+            due: VecDeque::new(),
             escape: Escape::default(),
             resized: listen(SignalKind::window_change())?,
             interrupted: listen(SignalKind::interrupt())?,
@@ -220,8 +225,22 @@ impl Keys {
         })
     }
 
+    /// What each new connection is told: the window may have changed, and the end of input may have been lost.
+    fn connected(&mut self, person: bool) {
+        self.due.clear();
+        if person {
+            let (cols, rows) = Raw::size();
+            self.due.push_back(TerminalInput::Resize { cols, rows });
+        } else if !self.open {
+            self.due.push_back(TerminalInput::Eof);
+        }
+    }
+
     /// The next thing to tell the terminal, or why there is none.
     async fn next(&mut self, person: bool) -> Result<Result<Message, Over>, Failure> {
+        if let Some(due) = self.due.pop_front() {
+            return Ok(Ok(text(&due)));
+        }
         let mut buffer = vec![0; PIECE];
         tokio::select! {
             read = self.stdin.read(&mut buffer), if self.open => {

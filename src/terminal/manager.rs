@@ -1,6 +1,6 @@
 //! The manager of terminals: started, found again after a restart of the daemon, looked at, ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,50 +12,21 @@ use utoipa::ToSchema;
 
 use super::screen::{Ended, Screen};
 use super::task::{Order, Task};
-use super::{TerminalError, Viewer};
+use super::{NewTerminal, TerminalError, Viewer, start};
 use crate::domain::{Timestamp, WorkspaceId, WorkspaceRecord};
-use crate::tether::client::{StartProcess, TetherClient, TetherError};
+use crate::tether::client::{ProcessInfo, TetherClient, TetherError};
 use crate::workspace::Workspaces;
 
 /// Terminals of a workspace at most.
 const MOST_TERMINALS: usize = 32;
 /// What begins the id of a terminal's process: agents' begin otherwise.
 const PREFIX: &str = "term_";
-/// The user, as of agents.
-const UID: u32 = 1000;
 /// Orders that wait for a terminal's task.
 const ORDERS: usize = 16;
 /// Between SIGTERM and SIGKILL when a terminal is ended; a shell at its prompt ignores the former.
 const GRACE: Duration = Duration::from_millis(300);
 /// How long the end of a terminal's output is waited for once nothing of it runs.
 const DRAIN: Duration = Duration::from_secs(10);
-const MAX_ARGV: usize = 64 * 1024;
-
-/// A terminal to start.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct NewTerminal {
-    /// Program and arguments; a login shell without any.
-    pub argv: Vec<String>,
-    /// Columns.
-    #[schema(minimum = 1, maximum = 1000)]
-    pub cols: u16,
-    /// Rows.
-    #[schema(minimum = 1, maximum = 1000)]
-    pub rows: u16,
-    /// More environment; `TERM` is `xterm-256color` unless it is said here.
-    pub env: BTreeMap<String, String>,
-    /// Where it starts, absolute; `/workspace` without one.
-    pub cwd: Option<String>,
-    /// Whether it gets a terminal; without one it has pipes, with standard error for itself.
-    pub pty: bool,
-}
-
-impl Default for NewTerminal {
-    fn default() -> Self {
-        Self { argv: Vec::new(), cols: 80, rows: 24, env: BTreeMap::new(), cwd: None, pty: true }
-    }
-}
 
 /// A terminal as clients see it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -83,6 +54,8 @@ pub(super) struct Terminal {
     pub(super) id: String,
     workspace: WorkspaceId,
     argv: Option<Vec<String>>,
+    /// How it had ended before it was found; its screen says so once all its output is there.
+    exit: Option<Ended>,
     pub(super) screen: Screen,
     pub(super) orders: mpsc::Sender<Order>,
     told: Notify,
@@ -100,7 +73,7 @@ impl Terminal {
     }
 
     fn view(&self) -> TerminalView {
-        let ended = self.screen.ended();
+        let ended = self.screen.ended().or(self.exit);
         TerminalView {
             id: self.id.clone(),
             workspace: self.workspace.clone(),
@@ -152,7 +125,7 @@ impl Terminals {
     /// # Errors
     /// `Invalid`, `Full`, `StartFailed`, `Workspace`.
     pub async fn create(&self, workspace: &str, new: NewTerminal) -> Result<TerminalView, TerminalError> {
-        check(&new)?;
+        start::check(&new)?;
         let record = self.0.workspaces.resolve(workspace)?;
         // Nobody may stop it between its start and the first look.
         let _hold = self.0.workspaces.hold(&record.id);
@@ -162,9 +135,8 @@ impl Terminals {
         self.make_room(&record.id)?;
         let id = format!("{PREFIX}{}", uuid::Uuid::now_v7().simple());
         let argv = new.argv.clone();
-        let start = self.start_process(&record, id.clone(), new)?;
-        client.start(start).await?;
-        let terminal = self.watch(&client, &record.id, id, Some(argv), [0, 0]).await?;
+        client.start(start::process(id.clone(), self.0.workspaces.process_env(&record)?, new)).await?;
+        let terminal = self.watch(&client, &record.id, id, Some(argv), None).await?;
         Ok(terminal.view())
     }
 
@@ -243,8 +215,7 @@ impl Terminals {
     async fn find(&self, workspace: &WorkspaceId, client: &TetherClient) -> Result<(), TerminalError> {
         for info in client.list().await? {
             if is_id(&info.id) && !self.all().contains_key(&info.id) {
-                let starts = [info.stdout.start, info.stderr.start];
-                match self.watch(client, workspace, info.id, None, starts).await {
+                match self.watch(client, workspace, info.id.clone(), None, Some(info)).await {
                     // It was ended and forgotten meanwhile.
                     Ok(_) | Err(TerminalError::NotFound(_)) => {}
                     Err(error) => return Err(error),
@@ -261,15 +232,19 @@ impl Terminals {
         workspace: &WorkspaceId,
         id: String,
         argv: Option<Vec<String>>,
-        starts: [u64; 2],
+        found: Option<ProcessInfo>,
     ) -> Result<Arc<Terminal>, TerminalError> {
+        let starts = found.as_ref().map_or([0, 0], |info| [info.stdout.start, info.stderr.start]);
+        let exit = found.and_then(|info| info.exit);
+        let exit = exit.map(|exit| Ended { code: exit.code, signal: exit.signal, lost: exit.lost });
         let attachment = match client.attach(&id, starts[0], starts[1]).await {
             Err(TetherError::NotFound(_)) => return Err(TerminalError::NotFound(id)),
             attached => attached?,
         };
         let (orders, received) = mpsc::channel(ORDERS);
         let (workspace, screen) = (workspace.clone(), Screen::new(starts));
-        let terminal = Arc::new(Terminal { id: id.clone(), workspace, argv, screen, orders, told: Notify::new() });
+        let terminal =
+            Arc::new(Terminal { id: id.clone(), workspace, argv, exit, screen, orders, told: Notify::new() });
         self.all().insert(id.clone(), Arc::clone(&terminal));
         let task = Task::new(client.clone(), Arc::clone(&terminal), received, attachment);
         let this = self.clone();
@@ -293,36 +268,6 @@ impl Terminals {
         self.all().remove(&old.id);
         Ok(())
     }
-
-    fn start_process(
-        &self,
-        record: &WorkspaceRecord,
-        id: String,
-        new: NewTerminal,
-    ) -> Result<StartProcess, TerminalError> {
-        let fixed = [
-            ("HOME", "/home/agent"),
-            ("USER", "agent"),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("LANG", "C.UTF-8"),
-        ];
-        let mut env: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        if new.pty {
-            env.push(("TERM".to_owned(), "xterm-256color".to_owned()));
-        }
-        env.extend(self.0.workspaces.process_env(record)?);
-        env.extend(new.env);
-        let argv = if new.argv.is_empty() { shell() } else { new.argv };
-        let cwd = new.cwd.unwrap_or_else(|| "/workspace".to_owned());
-        let pty = new.pty.then_some((new.rows, new.cols));
-        Ok(StartProcess { id, argv, env, files: Vec::new(), cwd, uid: UID, gid: UID, pty })
-    }
-}
-
-/// The best shell that the image has.
-fn shell() -> Vec<String> {
-    let best = "if [ -x /bin/bash ]; then exec /bin/bash -l; fi; exec /bin/sh -l";
-    ["/bin/sh", "-c", best].map(str::to_owned).into()
 }
 
 fn is_id(id: &str) -> bool {
@@ -337,55 +282,9 @@ fn created(id: &str) -> Timestamp {
     Timestamp::from_millis(i64::try_from(millis).unwrap_or_default())
 }
 
-fn check(new: &NewTerminal) -> Result<(), TerminalError> {
-    let invalid = |field, message: &str| Err(TerminalError::Invalid { field, message: message.to_owned() });
-    if new.argv.first().is_some_and(String::is_empty) || new.argv.iter().any(|word| word.contains('\0')) {
-        return invalid("argv", "begins with a program, and holds no zero byte");
-    }
-    let size = |texts: &mut dyn Iterator<Item = &String>| texts.map(|text| text.len() + 1).sum::<usize>();
-    if size(&mut new.argv.iter()) > MAX_ARGV {
-        return invalid("argv", "is longer than 64 KiB");
-    }
-    if size(&mut new.env.iter().flat_map(|(name, value)| [name, value])) > MAX_ARGV {
-        return invalid("env", "is longer than 64 KiB");
-    }
-    let wrong = |name: &String, value: &String| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-    if new.env.iter().any(|(name, value)| wrong(name, value)) {
-        return invalid("env", "a name is not empty and has no `=`, and neither name nor value has a zero byte");
-    }
-    for (field, cells) in [("cols", new.cols), ("rows", new.rows)] {
-        if !(1..=1000).contains(&cells) {
-            return invalid(field, "a number from 1 to 1000");
-        }
-    }
-    match &new.cwd {
-        Some(cwd) if !cwd.starts_with('/') || cwd.contains('\0') => invalid("cwd", "an absolute path in the workspace"),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_can_not_be_started_is_named() {
-        let with = |change: fn(&mut NewTerminal)| {
-            let mut new = NewTerminal::default();
-            change(&mut new);
-            match check(&new) {
-                Err(TerminalError::Invalid { field, .. }) => Some(field),
-                _ => None,
-            }
-        };
-        assert_eq!(with(|_| {}), None);
-        assert_eq!(with(|new| new.argv = vec![String::new()]), Some("argv"));
-        assert_eq!(with(|new| new.argv = vec!["x".repeat(70_000)]), Some("argv"));
-        assert_eq!(with(|new| new.cols = 0), Some("cols"));
-        assert_eq!(with(|new| new.rows = 1001), Some("rows"));
-        assert_eq!(with(|new| new.cwd = Some("x".into())), Some("cwd"));
-        assert_eq!(with(|new| drop(new.env.insert("A=B".into(), String::new()))), Some("env"));
-    }
 
     #[test]
     fn an_id_tells_when_it_was_made() {

@@ -13,10 +13,12 @@
 mod error;
 mod manager;
 mod screen;
+mod start;
 mod task;
 mod viewer;
 
 pub use error::TerminalError;
-pub use manager::{NewTerminal, TerminalView, Terminals};
+pub use manager::{TerminalView, Terminals};
 pub use screen::Ended;
+pub use start::NewTerminal;
 pub use viewer::{Keyboard, Seen, Viewer};

@@ -31,6 +31,14 @@ struct Typed {
     again: Option<Instant>,
 }
 
+/// Why there is nothing more to do for a program.
+enum Over {
+    /// It ended.
+    Exited(Ended),
+    /// What becomes of it can't be seen: its container stopped, or its connection is gone.
+    OutOfSight,
+}
+
 pub(super) struct Task {
     client: TetherClient,
     terminal: Arc<Terminal>,
@@ -56,13 +64,17 @@ impl Task {
         tokio::select! {
             biased;
             () = stop.cancelled() => return false,
-            ended = self.work() => self.terminal.screen.end(ended),
+            over = self.work() => match over {
+                Over::Exited(ended) => self.terminal.screen.end(ended),
+                // Who looks is told that it is lost; if it is not, it is found again.
+                Over::OutOfSight => {
+                    self.terminal.screen.end(Ended { lost: true, ..Ended::default() });
+                    return true;
+                }
+            },
         }
         // From here on nobody can type any more.
         self.orders.close();
-        if self.terminal.screen.ended().is_some_and(|ended| ended.lost) {
-            return true;
-        }
         tokio::select! {
             biased;
             () = stop.cancelled() => return false,
@@ -74,7 +86,7 @@ impl Task {
         true
     }
 
-    async fn work(&mut self) -> Ended {
+    async fn work(&mut self) -> Over {
         let mut reading = self.terminal.screen.reading();
         loop {
             reading.borrow_and_update();
@@ -83,17 +95,17 @@ impl Task {
             tokio::select! {
                 event = self.events.recv(), if room => match event {
                     Some(event) => {
-                        if let Some(ended) = self.happened(event) {
-                            return ended;
+                        if let Some(over) = self.happened(event) {
+                            return over;
                         }
                     }
-                    None => return Ended { lost: true, ..Ended::default() },
+                    None => return Over::OutOfSight,
                 },
                 _ = reading.changed(), if !room => {}
                 order = self.orders.recv(), if self.typed.is_none() => match order {
                     Some(order) => self.obey(order).await,
                     // The manager holds the other end as long as the terminal is known.
-                    None => return Ended { lost: true, ..Ended::default() },
+                    None => return Over::OutOfSight,
                 },
                 () = until(again), if again.is_some() => self.offer().await,
             }
@@ -101,7 +113,7 @@ impl Task {
     }
 
     /// Takes what came of the program; its end.
-    fn happened(&mut self, event: ProcessEvent) -> Option<Ended> {
+    fn happened(&mut self, event: ProcessEvent) -> Option<Over> {
         match event {
             ProcessEvent::Output { stream, bytes, .. } => {
                 // What the screen keeps stays in the journal: the next daemon shows it, too.
@@ -117,10 +129,12 @@ impl Task {
                     typed.again = Some(Instant::now() + RETRY);
                 }
             }
-            ProcessEvent::Exited { code, signal, lost } => return Some(Ended { code, signal, lost }),
+            ProcessEvent::Exited { code, signal, lost } => {
+                return Some(Over::Exited(Ended { code, signal, lost }));
+            }
             ProcessEvent::Detached { reason } => {
                 tracing::debug!(terminal = self.terminal.id, reason, "a terminal is out of sight");
-                return Some(Ended { lost: true, ..Ended::default() });
+                return Some(Over::OutOfSight);
             }
         }
         None
