@@ -105,8 +105,12 @@ async fn without_a_terminal_the_command_has_pipes_and_gives_its_exit_code() {
     let said = wharf.run(&["shell", "box", "--", "/bin/sh", "-c", "echo out; echo err >&2; exit 7"]).await;
     assert_eq!((said.err.as_str(), said.code), ("err\n", 7), "{said:?}");
     assert_eq!(said.expect(7), "out\n");
-    let big: String = (0..200_000).map(|n| format!("{n}\n")).collect();
-    assert_eq!(wharf.fed(&["shell", "box", "--", "cat"], &big).await.expect(0), big);
+    let big: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+    let counted = wharf.fed(&["shell", "box", "--", "wc", "-c"], &big).await.expect(0);
+    assert_eq!(counted.trim(), big.len().to_string(), "all of a large input");
+    let script = "i=1; while [ $i -le 200000 ]; do echo $i; i=$((i+1)); done";
+    let written = wharf.run(&["shell", "box", "--", "/bin/sh", "-c", script]).await.expect(0);
+    assert!(written == big, "all of a large output: {} of {} bytes", written.len(), big.len());
     assert_eq!(wharf.run(&["shell", "box", "--", "/bin/sh", "-c", "kill -9 $$"]).await.code, 137);
     assert_eq!(wharf.fed(&["shell", "box"], "echo from-stdin\n").await.expect(0), "from-stdin\n");
     let absent = wharf.run(&["shell", "box", "--", "/no/such/program"]).await;
