@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::terminal::Session;
 use super::ui::{Ui, age};
 use super::{Outcome, parse};
-use crate::domain::Timestamp;
+use crate::domain::{Page, Timestamp};
 use crate::terminal::TerminalView;
 use crate::workspace::WorkspaceView;
 
@@ -50,8 +50,7 @@ impl Shell {
     pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
         if self.list {
             let workspace = self.workspace.unwrap_or_default();
-            let all = client.all(&["v1", "workspaces", &workspace, "terminals"], &Query::new()).await?;
-            list(all, ui)?;
+            list(terminals(client, &workspace).await?, ui)?;
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(id) = &self.end {
@@ -88,6 +87,12 @@ fn start(argv: Vec<String>, env: Vec<(String, String)>, cwd: Option<String>, per
     json!({"argv": argv, "env": env, "cwd": cwd, "pty": person, "cols": cols, "rows": rows})
 }
 
+/// Those of a workspace; they are few, and come at once.
+async fn terminals(client: &Client, workspace: &str) -> Result<Vec<TerminalView>, Failure> {
+    let path = ["v1", "workspaces", workspace, "terminals"];
+    Ok(client.get::<Page<TerminalView>>(&path, &Query::new()).await?.items)
+}
+
 /// The workspace of a terminal: the one that was named, else the one that has it.
 async fn whose(client: &Client, named: Option<String>, id: &str) -> Result<String, Failure> {
     if let Some(workspace) = named {
@@ -95,9 +100,7 @@ async fn whose(client: &Client, named: Option<String>, id: &str) -> Result<Strin
     }
     let workspaces: Vec<WorkspaceView> = client.all(&["v1", "workspaces"], &Query::new()).await?;
     for workspace in workspaces {
-        let path = ["v1", "workspaces", workspace.id.as_str(), "terminals"];
-        let terminals: Vec<TerminalView> = client.all(&path, &Query::new()).await?;
-        if terminals.iter().any(|terminal| terminal.id == id) {
+        if terminals(client, workspace.id.as_str()).await?.iter().any(|terminal| terminal.id == id) {
             return Ok(workspace.id.to_string());
         }
     }

@@ -11,7 +11,7 @@ use super::client::{Client, Query};
 use super::failure::Failure;
 use super::ui::{Ui, age};
 use crate::api::{FIRST_TOKEN, MadeToken, NewToken, Scope, TokenView};
-use crate::domain::Timestamp;
+use crate::domain::{Page, Timestamp};
 
 /// List, create, rotate and revoke the tokens for TCP
 ///
@@ -72,7 +72,7 @@ impl Token {
     pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
         let path = ["v1", "tokens"];
         match self.action.unwrap_or(Action::Ls) {
-            Action::Ls => list(client.all(&path, &Query::new()).await?, ui)?,
+            Action::Ls => list(client.get::<Page<TokenView>>(&path, &Query::new()).await?.items, ui)?,
             Action::Create { name, scope } => {
                 let new = NewToken { name, scope: scope.into() };
                 let (_, made): (_, MadeToken) = client.submit(Method::POST, &path, &new).await?;
