@@ -59,7 +59,7 @@ struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 struct Common {
-    /// unix:///PATH or http://127.0.0.1:PORT; else WHARF_HOST, else the socket
+    /// unix:///PATH or http://127.0.0.1:PORT; else WHARF_HOST
     #[arg(
         long,
         global = true,
