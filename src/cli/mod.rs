@@ -45,7 +45,7 @@ use ui::Ui;
 /// What every command gives.
 type Outcome = Result<ExitCode, Failure>;
 
-/// wharf gives every coding-agent session its own workspace container and never loses it.
+/// A container of its own for every coding-agent session, and none is ever lost.
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, help_template = help::TEMPLATE, after_help = help::COMMANDS)]
 #[command(disable_help_subcommand = true, max_term_width = 110)]
