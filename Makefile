@@ -12,7 +12,7 @@ BINARY ?= target/release/wharf
 INSTALL ?= install
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test build bench images image-demo image-workspace versions install uninstall clean
+.PHONY: help run stop test build openapi bench images image-demo image-workspace versions install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: ## everything that has to hold: format, lints, docs, tests against a real 
 
 build: ## the release build
 	cargo build --release --locked
+
+openapi: ## write openapi.json, which describes the API
+	WHARF_WRITE_OPENAPI=1 cargo test --locked --quiet --test openapi
 
 bench: ## the measurements, beside the raw limits of this machine
 	@scripts/engine.sh scripts/images.sh demo

@@ -35,8 +35,12 @@ const SYSTEM_CONFIG: &str = "/etc/wharf/wharf.toml";
 pub struct Config {
     /// Where the store, the token and the keys lie.
     pub state_dir: PathBuf,
-    /// Loopback TCP; `None`: off.
+    /// TCP, on loopback unless there is TLS; `None`: off.
     pub listen: Option<SocketAddr>,
+    /// TLS on TCP.
+    pub tls: Option<TlsFiles>,
+    /// How much clients may ask at once.
+    pub rate: Rate,
     /// The Unix socket; `None`: off.
     pub socket: Option<PathBuf>,
     /// The engine's endpoint as `DOCKER_HOST` has it; `None`: the engine's own default.
@@ -61,6 +65,35 @@ pub struct Config {
     pub log: Log,
     /// The file that was read.
     pub file: Option<PathBuf>,
+}
+
+/// Certificate and key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, with its chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// `[rate]`: how much clients may ask at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rate {
+    /// Requests a second of a token, or of an address that shows none; 0: without a limit.
+    pub requests: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
+    /// Whether this holds for the Unix socket, too.
+    pub socket: bool,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { requests: 100, burst: 500, socket: false, connections: 16_384 }
+    }
 }
 
 /// How the daemon reaches tether inside a workspace.
@@ -215,8 +248,11 @@ impl Config {
         };
         let socket = flags.socket.or_else(|| env("WHARF_SOCKET").map(PathBuf::from)).or(file.value.socket.clone());
         let socket = socket.unwrap_or_else(|| default_socket(env, root, &state_dir));
+        let tls = file.tls(env)?;
         let config = Self {
-            listen: listen(flags.listen, env, &file)?,
+            listen: listen(flags.listen, env, &file, tls.is_some())?,
+            tls,
+            rate: file.rate()?,
             socket: (socket != Path::new("off")).then_some(socket),
             engine: env("WHARF_ENGINE").or(file.value.engine.clone()).or_else(|| env("DOCKER_HOST")),
             transport: transport(env, &file)?,
@@ -249,7 +285,7 @@ fn absolute(path: PathBuf) -> Result<PathBuf, ConfigError> {
     std::path::absolute(&path).map_err(|e| value("state_dir", format!("{}: {e}", path.display())))
 }
 
-fn listen(flag: Option<String>, env: Env<'_>, file: &File) -> Result<Option<SocketAddr>, ConfigError> {
+fn listen(flag: Option<String>, env: Env<'_>, file: &File, tls: bool) -> Result<Option<SocketAddr>, ConfigError> {
     let (place, text) = match (flag, env("WHARF_LISTEN"), &file.value.listen) {
         (Some(text), ..) => ("--listen".to_owned(), text),
         (_, Some(text), _) => ("WHARF_LISTEN".to_owned(), text),
@@ -262,10 +298,10 @@ fn listen(flag: Option<String>, env: Env<'_>, file: &File) -> Result<Option<Sock
     let address = text.strip_prefix("localhost:").map_or(text.clone(), |port| format!("127.0.0.1:{port}"));
     let address: SocketAddr =
         address.parse().map_err(|_| value(&place, format!("`{text}` is not `ADDRESS:PORT` or `off`")))?;
-    if address.ip().is_loopback() {
+    if tls || address.ip().is_loopback() {
         Ok(Some(address))
     } else {
-        let message = format!("{address} is not a loopback address: others need TLS, which a later version brings");
+        let message = format!("{address} is not a loopback address: others need TLS; set `cert` and `key` in `[tls]`");
         Err(value(place, message))
     }
 }

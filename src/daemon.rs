@@ -26,6 +26,7 @@ use crate::engine::{DEFAULT_ENDPOINT, Engine};
 use crate::seal::Sealer;
 use crate::session::{Retention, Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
+use crate::terminal::Terminals;
 use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
 
 /// How long the parts get to end before they are let go. Agents are not among them: they work on in their containers.
@@ -49,25 +50,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let catalogue = Arc::new(catalogue::build(&config)?);
     make_state_dir(&config.state_dir)?;
     let store = Store::open(&config.state_dir, Options::default())?;
-    let listeners = Listeners::open(config.socket.as_deref(), config.listen)?;
+    let limits = access::limits(&config)?;
+    let listeners = Listeners::open(config.socket.as_deref(), config.listen, limits.tls.is_some())?;
     let addresses = listeners.addresses();
-    let auth = access::prepare(&store, &config.state_dir).await?;
+    let stop_api = CancellationToken::new();
+    let tokens = access::tokens(&store, &config.state_dir, &stop_api).await?;
     let parts = Parts::new(&config, store.clone(), engine, catalogue)?;
 
-    let stop_api = CancellationToken::new();
     let state = ApiState {
         sessions: parts.sessions.clone(),
         workspaces: parts.workspaces.clone(),
         agents: agents::ask(parts.catalogue.clone(), parts.engine.clone()),
         ready: ready::ask(store.clone(), parts.engine.clone()),
+        terminals: Terminals::new(parts.workspaces.clone(), parts.tracker.clone(), parts.stop.clone()),
+        tokens: tokens.clone(),
         stop: stop_api.clone(),
     };
-    let access = api::Access {
-        auth,
-        allowed_hosts: config.allowed_hosts.clone(),
-        allowed_origins: config.allowed_origins.clone(),
-    };
-    let server = parts.tracker.spawn(api::serve(listeners, api::router(state, access), stop_api.clone()));
+    let router = api::router(state, access::rules(&config, tokens));
+    signals.tls.clone_from(&limits.tls);
+    let server = parts.tracker.spawn(api::serve(listeners, router, limits, stop_api.clone()));
     parts.tracker.spawn(parts.sessions.clone().keep(retention(&config), Timestamp::now, tokio::time::sleep));
     parts.tracker.spawn(leftovers::report(parts.workspaces.clone(), parts.stop.clone()));
     let taken_up = parts.sessions.recover().await.context("the sessions of before could not be taken up")?;
@@ -164,21 +165,35 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// The signals that end the daemon.
+/// The signals that end the daemon, and the one at which it reads its certificate again.
 struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
+    tls: Option<Arc<api::Tls>>,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { term, int, hup: signal(SignalKind::hangup())?, tls: None })
     }
 
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return "SIGTERM",
+                _ = self.int.recv() => return "SIGINT",
+                _ = self.hup.recv() => self.reload(),
+            }
+        }
+    }
+
+    fn reload(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            None => tracing::info!("SIGHUP: there is nothing to read again"),
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            Some(Err(e)) => tracing::error!(error = %e, "the certificate stays as it was"),
         }
     }
 }

@@ -26,6 +26,8 @@ pub mod seal;
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod store;
+#[cfg(feature = "daemon")]
+pub mod terminal;
 pub mod tether;
 #[cfg(feature = "daemon")]
 pub mod workspace;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Room, and what it may import of the other rooms.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("seal", &[]),
     ("embedded", &[]),
@@ -14,11 +14,15 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("engine", &["domain"]),
     ("tether", &["domain"]),
     ("workspace", &["domain", "store", "engine", "tether", "seal", "embedded"]),
+    ("terminal", &["domain", "tether", "workspace"]),
     ("session", &["domain", "store", "engine", "tether", "workspace", "agent", "seal"]),
     ("config", &["domain"]),
-    ("api", &["domain", "session", "workspace", "store"]),
-    ("cli", &["domain", "api", "config", "daemon", "session", "workspace"]),
-    ("daemon", &["domain", "store", "engine", "tether", "workspace", "agent", "session", "api", "config", "seal"]),
+    ("api", &["domain", "session", "terminal", "workspace", "store"]),
+    ("cli", &["domain", "api", "config", "daemon", "session", "terminal", "workspace"]),
+    (
+        "daemon",
+        &["domain", "store", "engine", "tether", "terminal", "workspace", "agent", "session", "api", "config", "seal"],
+    ),
 ];
 
 /// A library, and the only room that names it.

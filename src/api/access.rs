@@ -1,50 +1,60 @@
-//! Who may ask at all: the Host and Origin allow-lists against DNS rebinding, and the bearer token.
+//! Who may ask at all: the Host and Origin allow-lists against DNS rebinding, the bearer token with its scope, the rate.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use futures_util::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
+use super::grants::{Grant, Tokens};
 use super::problem::Problem;
+use super::rate::{Client, Rate};
+use super::scope::{self, Scope};
+use super::serve::Place;
+
+/// What begins the subprotocol that carries the token of a browser's WebSocket, which can't set headers.
+const TOKEN_PROTOCOL: &str = "bearer.";
 
 /// What a connection came in by; the server puts it into every request. A request without it counts as TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// The Unix socket: its mode is the access control.
     Unix,
-    /// Loopback TCP: every local user and every browser can reach it.
+    /// TCP: every local user and every browser can reach it.
     Tcp,
 }
 
-/// Checks tokens against SHA-256 hashes; the hashes are asked for at every check, so that a rotation is live.
-#[derive(Clone)]
-pub struct Auth {
-    hashes: Arc<dyn Fn() -> Vec<[u8; 32]> + Send + Sync>,
+/// The connection that a request came by.
+#[derive(Clone, Default)]
+pub(super) struct Link {
+    pub(super) transport: Option<Transport>,
+    pub(super) peer: Option<IpAddr>,
+    /// Its place among all connections: what outlives the request keeps it.
+    #[expect(dead_code, reason = "it is held, not looked at")]
+    pub(super) place: Option<Arc<Place>>,
 }
 
-impl Auth {
-    /// With a source of the hashes of all valid tokens; it must not block.
-    pub fn new(hashes: impl Fn() -> Vec<[u8; 32]> + Send + Sync + 'static) -> Self {
-        Self { hashes: Arc::new(hashes) }
-    }
+/// Who asks, for handlers whose answer outlasts the question.
+#[derive(Clone)]
+pub(super) struct Caller {
+    /// Cancelled when the token is revoked, and when the daemon stops.
+    pub(super) ended: CancellationToken,
+}
 
-    /// The hash that a token is kept as.
-    #[must_use]
-    pub fn hash(token: &str) -> [u8; 32] {
-        Sha256::digest(token.as_bytes()).into()
-    }
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
 
-    /// Whether `token` is one of the valid ones; takes the same time whichever it is.
-    #[must_use]
-    pub fn check(&self, token: &str) -> bool {
-        let asked = Self::hash(token);
-        let found = (self.hashes)().iter().fold(Choice::from(0), |found, hash| found | asked.ct_eq(hash));
-        found.into()
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        std::future::ready(caller.ok_or_else(|| Problem::unauthorized("nobody is known to ask"))).await
     }
 }
 
@@ -52,7 +62,11 @@ impl Auth {
 #[derive(Clone)]
 pub struct Access {
     /// The tokens.
-    pub auth: Auth,
+    pub tokens: Tokens,
+    /// How many requests a client may make over TCP; `None`: without a limit.
+    pub rate: Option<Arc<Rate>>,
+    /// Whether the rate holds for the Unix socket, too.
+    pub rate_on_socket: bool,
     /// Host names allowed beside `localhost` and loopback addresses: `name` (any port) or `name:port`.
     pub allowed_hosts: Vec<String>,
     /// Origins allowed: `https://name[:port]`; by default no page of a browser may ask.
@@ -60,20 +74,28 @@ pub struct Access {
 }
 
 impl Access {
-    /// Everything that can be said before the route is known.
+    /// Everything that can be said before the route is known; the token that was shown.
     ///
     /// # Errors
     /// 421 `host_not_allowed`, 403 `origin_not_allowed`, 401 `unauthorized`.
-    pub fn check(&self, transport: Transport, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check(&self, transport: Transport, uri: &Uri, headers: &HeaderMap) -> Result<Option<Arc<Grant>>, Problem> {
         // No browser reaches a Unix socket, and its clients put anything into Host.
         if transport == Transport::Tcp {
             self.check_host(uri, headers)?;
         }
         self.check_origin(headers)?;
-        if matches!(uri.path(), "/healthz" | "/readyz") {
-            return Ok(());
+        if is_open(uri) {
+            return Ok(None);
         }
         self.check_token(transport, headers)
+    }
+
+    /// Whether this client may make one more request now.
+    fn check_rate(&self, link: &Link, grant: Option<&Grant>) -> Result<(), Problem> {
+        let socket = link.transport == Some(Transport::Unix) && !self.rate_on_socket;
+        let Some(rate) = self.rate.as_ref().filter(|_| !socket) else { return Ok(()) };
+        let client = grant.map_or_else(|| Client::address(link.peer), |grant| Client::Token(grant.name.clone()));
+        rate.take(client, Instant::now()).map_err(too_many)
     }
 
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -96,7 +118,7 @@ impl Access {
 
     fn host_allowed(&self, host: &str) -> bool {
         let name = host_name(host);
-        let loopback = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let loopback = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let listed = |allowed: &String| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name);
         loopback || name.eq_ignore_ascii_case("localhost") || self.allowed_hosts.iter().any(listed)
     }
@@ -114,25 +136,54 @@ impl Access {
         Ok(())
     }
 
-    fn check_token(&self, transport: Transport, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(value) = headers.get(AUTHORIZATION) else {
-            return match transport {
-                Transport::Unix => Ok(()),
-                Transport::Tcp => Err(Problem::unauthorized(
-                    "this needs the header `Authorization: Bearer <token>`; the token lies at `<state-dir>/token`",
-                )),
-            };
+    fn check_token(&self, transport: Transport, headers: &HeaderMap) -> Result<Option<Arc<Grant>>, Problem> {
+        let token = match headers.get(AUTHORIZATION) {
+            Some(value) => {
+                let value = value.to_str().ok().and_then(|v| v.split_once(' '));
+                let token = value.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
+                Some(token.ok_or_else(|| {
+                    Problem::unauthorized(
+                        "the header `Authorization` has to be `Bearer <token>`; the token lies at `<state-dir>/token`",
+                    )
+                })?)
+            }
+            None => protocol_token(headers),
         };
-        let token =
-            value.to_str().ok().and_then(|v| v.split_once(' ')).filter(|(s, _)| s.eq_ignore_ascii_case("bearer"));
         match token {
-            Some((_, token)) if self.auth.check(token.trim()) => Ok(()),
-            Some(_) => Err(Problem::unauthorized("the token is not valid; the valid one lies at `<state-dir>/token`")),
+            Some(token) => self.tokens.check(token.trim()).map(Some).ok_or_else(|| {
+                Problem::unauthorized("the token is not valid; the valid one lies at `<state-dir>/token`")
+            }),
+            None if transport == Transport::Unix => Ok(None),
             None => Err(Problem::unauthorized(
-                "the header `Authorization` has to be `Bearer <token>`; the token lies at `<state-dir>/token`",
+                "this needs the header `Authorization: Bearer <token>`; the token lies at `<state-dir>/token`",
             )),
         }
     }
+}
+
+/// What needs no token.
+fn is_open(uri: &Uri) -> bool {
+    matches!(uri.path(), "/healthz" | "/readyz")
+}
+
+/// The token among the subprotocols that a WebSocket asks for.
+fn protocol_token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(UPGRADE)?;
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).find_map(|protocol| protocol.trim().strip_prefix(TOKEN_PROTOCOL))
+}
+
+fn too_many(wait: Duration) -> Problem {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail = format!("too many requests: try again in {seconds} s; `[rate]` of the configuration sets the limit");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
+}
+
+fn forbidden(grant: &Grant, needed: Scope) -> Problem {
+    let (has, needs) = (grant.scope.name(), needed.name());
+    let detail = format!("this needs a token of scope `{needs}`; `{}` has `{has}`", grant.name);
+    let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden_scope", detail);
+    problem.with("scope", has).with("needed", needs).closing()
 }
 
 /// The host without its port; an IPv6 address without its brackets.
@@ -144,25 +195,93 @@ fn host_name(host: &str) -> &str {
 }
 
 /// The middleware: before anything else.
-pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    let transport = request.extensions().get().copied().unwrap_or(Transport::Tcp);
-    match access.check(transport, request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
+pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+    let link = request.extensions().get::<Link>().cloned().unwrap_or_default();
+    let transport = link.transport.unwrap_or(Transport::Tcp);
+    let checked = access.check(transport, request.uri(), request.headers());
+    // Who is refused is counted, too.
+    if let Err(problem) = access.check_rate(&link, checked.as_ref().ok().and_then(Option::as_deref)) {
+        return problem.closing().into_response();
+    }
+    let grant = match checked {
+        Ok(grant) => grant,
         // The body of one who may not ask is not read.
-        Err(problem) => problem.closing().into_response(),
+        Err(problem) => return problem.closing().into_response(),
+    };
+    let Some(grant) = grant else {
+        request.extensions_mut().insert(Caller { ended: access.tokens.stopping() });
+        return next.run(request).await;
+    };
+    if let Err(problem) = check_scope(&grant, &request) {
+        return problem.into_response();
+    }
+    let ended = grant.ended.clone();
+    request.extensions_mut().insert(Caller { ended: ended.clone() });
+    tokio::select! {
+        biased;
+        // First, so that who revokes the token that is shown here is answered.
+        response = next.run(request) => until_revoked(response, grant),
+        () = revoked(&access.tokens, ended) => Problem::unauthorized("the token was revoked").closing().into_response(),
     }
 }
+
+fn check_scope(grant: &Grant, request: &Request) -> Result<(), Problem> {
+    // Who asks for what is not there may know that.
+    let Some(route) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
+    let needed = required(request.method(), route.as_str());
+    if needed.is_none_or(|needed| grant.scope >= needed) {
+        Ok(())
+    } else {
+        Err(forbidden(grant, needed.unwrap_or(Scope::Admin)))
+    }
+}
+
+fn required(method: &Method, route: &str) -> Option<Scope> {
+    (!matches!(route, "/healthz" | "/readyz")).then(|| scope::required(method, route))
+}
+
+/// Resolves when the token is revoked; the daemon's stop is told by the handlers themselves.
+async fn revoked(tokens: &Tokens, ended: CancellationToken) {
+    ended.cancelled().await;
+    if tokens.stopping().is_cancelled() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// An answer that is still being sent breaks off when its token is revoked: it may not look whole.
+fn until_revoked(response: Response, grant: Arc<Grant>) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let cut = body.into_data_stream().take_until(grant.ended.clone().cancelled_owned());
+    let end = stream::once(async move { grant.ended.is_cancelled().then_some(Err(axum::Error::new(Revoked))) });
+    Response::from_parts(head, Body::from_stream(cut.chain(end.filter_map(std::future::ready))))
+}
+
+/// Why an answer breaks off.
+#[derive(Debug, thiserror::Error)]
+#[error("the token was revoked, or the daemon stops")]
+struct Revoked;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn access() -> Access {
-        Access {
-            auth: Auth::new(|| vec![Auth::hash("other"), Auth::hash("secret")]),
+    /// With a token of its own; the directory goes, the store that was read stays.
+    fn access() -> (Access, String) {
+        thread_local! {
+            static TOKENS: (Tokens, String) = crate::api::grants::fixture();
+        }
+        let (tokens, secret) = TOKENS.with(Clone::clone);
+        let access = Access {
+            tokens,
+            rate: None,
+            rate_on_socket: false,
             allowed_hosts: vec!["wharf.lan".into(), "dev.lan:8080".into()],
             allowed_origins: vec!["https://ui.lan".into()],
-        }
+        };
+        (access, secret)
     }
 
     fn check(transport: Transport, uri: &str, headers: &[(&str, &str)]) -> Result<(), &'static str> {
@@ -170,16 +289,7 @@ mod tests {
         for (name, value) in headers {
             map.append(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        access().check(transport, &uri.parse().unwrap(), &map).map_err(|p| p.code())
-    }
-
-    #[test]
-    fn tokens_are_compared_by_hash() {
-        let auth = access().auth;
-        assert!(auth.check("secret") && auth.check("other"));
-        for wrong in ["", "secre", "secret ", "Secret"] {
-            assert!(!auth.check(wrong), "{wrong:?}");
-        }
+        access().0.check(transport, &uri.parse().unwrap(), &map).map(drop).map_err(|p| p.code())
     }
 
     #[test]
@@ -215,8 +325,13 @@ mod tests {
         };
         assert_eq!(tcp(&[]), Err("unauthorized"));
         assert_eq!(tcp(&[("authorization", "Bearer wrong")]), Err("unauthorized"));
-        assert_eq!(tcp(&[("authorization", "Basic secret")]), Err("unauthorized"));
-        assert_eq!(tcp(&[("authorization", "bearer secret")]), Ok(()));
+        let (basic, bearer) = (format!("Basic {}", access().1), format!("bearer {}", access().1));
+        assert_eq!(tcp(&[("authorization", &basic)]), Err("unauthorized"));
+        assert_eq!(tcp(&[("authorization", &bearer)]), Ok(()));
+        let protocols = format!("wharf, bearer.{}", access().1);
+        assert_eq!(tcp(&[("sec-websocket-protocol", &protocols)]), Err("unauthorized"), "no WebSocket");
+        assert_eq!(tcp(&[("upgrade", "websocket"), ("sec-websocket-protocol", &protocols)]), Ok(()));
+        assert_eq!(tcp(&[("upgrade", "websocket"), ("sec-websocket-protocol", "bearer.x")]), Err("unauthorized"));
         assert_eq!(check(Transport::Unix, "/v1/agents", &[]), Ok(()));
         let wrong = check(Transport::Unix, "/v1/agents", &[("authorization", "Bearer wrong")]);
         assert_eq!(wrong, Err("unauthorized"), "a wrong token is told, even where none is needed");

@@ -6,8 +6,10 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
+use super::tokens::NewToken;
 use crate::domain::{Labels, WorkspaceSpec};
 use crate::session::{NewPrompt, NewSession, PermissionAnswer, SessionChanges};
+use crate::terminal::NewTerminal;
 use crate::workspace::NewWorkspace;
 
 const MIB: usize = 1024 * 1024;
@@ -94,6 +96,18 @@ fn spec(fields: Map<String, Value>, prefix: &str, also: &[&str]) -> Result<Works
         return Err(Problem::field(&format!("{prefix}cpus"), "`cpus` has to be a number of cores above 0"));
     }
     Ok(spec)
+}
+
+impl Input for NewTerminal {
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        json(bytes)
+    }
+}
+
+impl Input for NewToken {
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        json(bytes)
+    }
 }
 
 /// What is wrong with the spec inside a session, of which an untagged enum says nothing.

@@ -12,6 +12,7 @@ use super::extract::{Id, Params, number};
 use super::late;
 use super::problem::Problem;
 use super::sse::{EventStream, Frames};
+use super::ws::{self, Upgrade};
 use crate::session::{EventPage, SessionError};
 
 /// The types of events, as `type` takes them.
@@ -73,6 +74,9 @@ pub(super) struct EventPageDoc {
 /// With `Accept: text/event-stream` a live stream: each event once, in order, `id:` its `seq`; a comment after 15 s of
 /// silence; it ends when the session is closed or the daemon stops. `Last-Event-ID` wins over `after`. On a closed
 /// session with nothing left to give the answer is 204, at which a browser stops reconnecting.
+/// With `Upgrade: websocket` the same events as text messages, a JSON document each, a ping every 15 s; it is closed with
+/// 1000 when the session is. A browser, which can't set headers there, offers the subprotocols `wharf` and
+/// `bearer.<token>`.
 /// A number beyond the log's end is 400 `future_event_id`: this log is not the one that the client knew.
 #[utoipa::path(get, path = "/v1/sessions/{id}/events", tag = "events", params(
     ("id" = String, Path, description = "id, key or the agent's own session id"),
@@ -88,6 +92,7 @@ pub(super) struct EventPageDoc {
         (String = "text/event-stream"),
     )),
     (status = 429, description = "`too_many_waiting` (with `wait`)"),
+    (status = 101, description = "a WebSocket of the same events"),
     (status = 204, description = "the session is closed and all its events were seen (stream only)"),
 ))]
 pub(super) async fn read(
@@ -95,12 +100,14 @@ pub(super) async fn read(
     Id(id): Id,
     query: Params,
     headers: HeaderMap,
+    upgrade: Upgrade,
 ) -> Result<Response, Problem> {
     let query = query.only(&["after", "limit", "type", "wait"])?;
     let types = types(&query)?;
     let limit = query.limit()?;
     let after = query.number("after")?.unwrap_or(0);
-    let stream = wants_stream(&headers);
+    let socket = upgrade.wanted();
+    let stream = socket || wants_stream(&headers);
     let after = if stream { last_event_id(&headers)?.unwrap_or(after) } else { after };
     if stream && api.stop.is_cancelled() {
         return Err(Problem::stopping());
@@ -124,10 +131,13 @@ pub(super) async fn read(
         let page = api.sessions.events(session.id.as_str(), after, limit, &types).await?;
         return Ok(([(CONTENT_TYPE, "application/json")], render(&page)).into_response());
     }
-    if session.closed.is_some() && after == session.last_seq {
+    if !socket && session.closed.is_some() && after == session.last_seq {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let subscription = api.sessions.subscribe(session.id.as_str(), after).await?;
+    if socket {
+        return ws::events(upgrade, subscription, types);
+    }
     Ok(streamed(subscription, types, &api))
 }
 

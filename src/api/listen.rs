@@ -14,7 +14,7 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// TCP beyond this machine.
-    #[error("listen = {0}: only loopback addresses are served, because others need TLS, which a later version brings")]
+    #[error("listen = {0}: beyond loopback only TLS is served: set `cert` and `key` in `[tls]`")]
     NotLoopback(SocketAddr),
     /// A daemon answers on the socket.
     #[error("a daemon is already listening on {}: stop it, or give this one another `socket`", .0.display())]
@@ -37,6 +37,8 @@ pub enum ListenError {
 pub struct Listeners {
     pub(super) unix: Vec<UnixListener>,
     pub(super) tcp: Vec<TcpListener>,
+    /// Whether TCP speaks TLS.
+    tls: bool,
     /// A socket file of ours, with device and inode: removed at the end if it is still ours.
     pub(super) file: Option<(PathBuf, u64, u64)>,
 }
@@ -47,22 +49,22 @@ impl Listeners {
     ///
     /// # Errors
     /// An address beyond loopback, a socket in use, or what the system refused.
-    pub fn open(socket: Option<&Path>, tcp: Option<SocketAddr>) -> Result<Self, ListenError> {
-        let mut listeners = Self::inherited()?;
+    pub fn open(socket: Option<&Path>, tcp: Option<SocketAddr>, tls: bool) -> Result<Self, ListenError> {
+        let mut listeners = Self { tls, ..Self::inherited(tls)? };
         if let (Some(path), true) = (socket, listeners.unix.is_empty()) {
             let (listener, dev, ino) = bind_unix(path)?;
             listeners.unix.push(listener);
             listeners.file = Some((path.to_owned(), dev, ino));
         }
         if let (Some(address), true) = (tcp, listeners.tcp.is_empty()) {
-            check_loopback(address)?;
+            check(address, tls)?;
             let listener = TcpListener::bind(address);
             listeners.tcp.push(listener.map_err(|source| ListenError::Io { what: address.to_string(), source })?);
         }
         Ok(listeners)
     }
 
-    fn inherited() -> Result<Self, ListenError> {
+    fn inherited(tls: bool) -> Result<Self, ListenError> {
         let mut given = listenfd::ListenFd::from_env();
         let mut listeners = Self::default();
         for n in 0..given.len() {
@@ -74,7 +76,7 @@ impl Listeners {
             let listener = given.take_tcp_listener(n).map_err(|source| ListenError::Io { what: what(), source })?;
             if let Some(listener) = listener {
                 let address = listener.local_addr().map_err(|source| ListenError::Io { what: what(), source })?;
-                check_loopback(address)?;
+                check(address, tls)?;
                 listeners.tcp.push(listener);
             }
         }
@@ -90,7 +92,8 @@ impl Listeners {
             let path = self.file.as_ref().map(|(path, ..)| path.as_path()).or(address.as_pathname())?;
             Some(format!("unix://{}", path.display()))
         });
-        let tcp = self.tcp_addresses().into_iter().map(|a| format!("http://{a}"));
+        let scheme = if self.tls { "https" } else { "http" };
+        let tcp = self.tcp_addresses().into_iter().map(|a| format!("{scheme}://{a}"));
         unix.chain(tcp).collect()
     }
 
@@ -101,8 +104,8 @@ impl Listeners {
     }
 }
 
-fn check_loopback(address: SocketAddr) -> Result<(), ListenError> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(ListenError::NotLoopback(address)) }
+fn check(address: SocketAddr, tls: bool) -> Result<(), ListenError> {
+    if tls || address.ip().is_loopback() { Ok(()) } else { Err(ListenError::NotLoopback(address)) }
 }
 
 /// Binds under a name beside and renames it over: nobody can connect before the mode is right, and a socket file that
@@ -150,13 +153,13 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/wharf.sock");
-        let first = Listeners::open(Some(&path), None).unwrap();
+        let first = Listeners::open(Some(&path), None, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         assert_eq!(first.addresses(), [format!("unix://{}", path.display())]);
-        assert!(matches!(Listeners::open(Some(&path), None), Err(ListenError::InUse(_))));
+        assert!(matches!(Listeners::open(Some(&path), None, false), Err(ListenError::InUse(_))));
         drop(first);
         assert!(path.exists(), "a dead daemon leaves its file");
-        let second = Listeners::open(Some(&path), None).unwrap();
+        let second = Listeners::open(Some(&path), None, false).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
         assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 1, "nothing else is left beside it");
         unlink(second.file.as_ref().unwrap());
@@ -168,17 +171,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listeners::open(Some(&path), None), Err(ListenError::NotASocket(_))));
+        assert!(matches!(Listeners::open(Some(&path), None, false), Err(ListenError::NotASocket(_))));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]
     fn beyond_loopback_is_refused() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
-            let opened = Listeners::open(None, Some(address.parse().unwrap()));
+            let opened = Listeners::open(None, Some(address.parse().unwrap()), false);
             assert!(matches!(opened, Err(ListenError::NotLoopback(_))), "{address}");
         }
-        let opened = Listeners::open(None, Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        let opened = Listeners::open(None, Some("127.0.0.1:0".parse().unwrap()), false).unwrap();
         assert_ne!(opened.tcp_addresses()[0].port(), 0);
     }
 }

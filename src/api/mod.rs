@@ -6,6 +6,7 @@ mod all_events;
 mod body;
 mod events;
 mod extract;
+mod grants;
 mod health;
 mod late;
 mod linger;
@@ -16,15 +17,21 @@ mod orphans;
 mod permissions;
 mod problem;
 mod prompts;
+mod rate;
+mod scope;
 mod serve;
 mod sessions;
 mod sse;
 mod stats;
+mod terminal;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tokens;
 mod trace;
 mod wait;
 mod workspaces;
+mod ws;
 
 use std::sync::Arc;
 
@@ -37,16 +44,23 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use access::{Access, Auth, Transport};
+pub use access::{Access, Transport};
 pub use agents::{AgentAbilities, AgentInfo, When};
+pub use grants::{FIRST_TOKEN, TokenError, TokenView, Tokens};
 pub use health::{Component, Health, Readiness};
 pub use listen::{ListenError, Listeners};
 pub use problem::{Problem, ProblemBody};
-pub use serve::serve;
 pub use stats::Stats;
+pub use rate::Rate;
+pub use scope::Scope;
+pub use serve::{Limits, serve};
+pub use terminal::{TerminalInput, TerminalOutput};
+pub use tls::{Tls, TlsError};
+pub use tokens::{MadeToken, NewToken};
 pub use wait::TurnResult;
 
 use crate::session::Sessions;
+use crate::terminal::Terminals;
 use crate::workspace::Workspaces;
 
 /// A question that the composition root answers.
@@ -66,6 +80,10 @@ pub struct ApiState {
     pub agents: AskAgents,
     /// The state of each part that the daemon needs; bounded to 10 s by the caller.
     pub ready: Ask<Vec<Component>>,
+    /// The terminals.
+    pub terminals: Terminals,
+    /// The tokens.
+    pub tokens: Tokens,
     /// Ends streams and waits when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -86,12 +104,22 @@ pub fn router(state: ApiState, access: Access) -> Router {
         .layer(from_fn(trace::span))
 }
 
+/// The description of the API, as `/openapi.json` gives it, for people to read.
+#[must_use]
+pub fn description() -> String {
+    let (_, description) = documented().split_for_parts();
+    let document: serde_json::Value = serde_json::from_str(&openapi::document(description)).unwrap_or_default();
+    format!("{document:#}\n")
+}
+
 fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(workspaces::create, workspaces::list))
         .routes(routes!(workspaces::get, workspaces::delete))
         .routes(routes!(workspaces::start))
         .routes(routes!(workspaces::stop))
+        .routes(routes!(terminal::create, terminal::list))
+        .routes(routes!(terminal::attach, terminal::end))
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::get, sessions::change, sessions::close))
         .routes(routes!(sessions::restore))
@@ -108,6 +136,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(stats::read))
         .routes(routes!(metrics::read))
         .routes(routes!(agents::list))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::rotate))
         .routes(routes!(orphans::list, orphans::remove))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))

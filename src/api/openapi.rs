@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem};
@@ -14,12 +15,14 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
-use super::{ApiState, ProblemBody};
+use super::{ApiState, ProblemBody, scope};
 
 const ABOUT: &str = "wharf gives every coding-agent session its own workspace container and never loses it.\n\n\
 `{id}` of a session is its id, its key or the agent's own session id, percent-encoded. Times are RFC 3339 with \
 milliseconds, UTC. Errors are `application/problem+json` with a stable `code`; 503 says in `Retry-After` when to try \
-again. Over TCP every route but `/healthz` and `/readyz` needs a bearer token; over the Unix socket none is needed, \
+again, 429 `rate_limited` as well. Over TCP every route but `/healthz` and `/readyz` needs a bearer token, whose scope is \
+`read`, `prompt` or `admin`, each of which includes the one before: what a route asks for stands in its `security`. A \
+browser's WebSocket shows its token as the subprotocol `bearer.<token>` beside `wharf`. Over the Unix socket none is needed, \
 because its mode is the access control, but a wrong one is refused. `Host` has to be `localhost`, a loopback address \
 or one of `allowed_hosts` (TCP), `Origin` absent or one of `allowed_origins`. A token in the URL is never looked at.";
 
@@ -47,9 +50,17 @@ pub(super) fn base() -> OpenApi {
 pub(super) fn document(mut api: OpenApi) -> Arc<str> {
     api.paths.paths.insert("/openapi.json".to_owned(), itself());
     for (path, item) in &mut api.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            complete(path, operation);
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                complete(path, &method, operation);
+            }
         }
     }
     serde_json::to_string(&api).unwrap_or_default().into()
@@ -61,7 +72,13 @@ pub(super) type Methods = BTreeMap<String, Vec<&'static str>>;
 /// Which methods each path takes.
 pub(super) fn methods(api: &OpenApi) -> Methods {
     let of = |item: &PathItem| {
-        let taken = [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)];
+        let taken = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
         taken.into_iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| name).collect()
     };
     api.paths.paths.iter().map(|(path, item)| (path.clone(), of(item))).collect()
@@ -85,24 +102,30 @@ pub(super) fn route(document: Arc<str>) -> Router<ApiState> {
 }
 
 /// The errors that come with a path, a query, a body, and with being asked at all.
-fn complete(path: &str, operation: &mut Operation) {
+fn complete(path: &str, method: &Method, operation: &mut Operation) {
     let open = matches!(path, "/healthz" | "/readyz");
     let mut common = vec![
         (
             400,
             "`invalid_path`, `invalid_parameter`, `unknown_parameter`, `invalid_header`, `future_event_id`, `invalid_json`, `incomplete_body`",
         ),
-        (403, "`origin_not_allowed`"),
+        (403, if open { "`origin_not_allowed`" } else { "`origin_not_allowed`, `forbidden_scope`" }),
+        (429, "`rate_limited`"),
         (421, "`host_not_allowed`"),
         (500, "`internal`"),
     ];
     if !open {
         common.push((401, "`unauthorized`"));
+        let scope = scope::required(method, path).name();
+        operation.security = Some(vec![SecurityRequirement::new("bearer", [scope])]);
         common.push((502, "`engine_failed`, `tether_failed`"));
         common.push((503, "`engine_unreachable`, `store_failed`, `stopping`"));
     }
     if path.contains('{') {
-        common.push((404, "`session_not_found`, `workspace_not_found`, `prompt_not_found`, `permission_not_found`"));
+        common.push((
+            404,
+            "`session_not_found`, `workspace_not_found`, `prompt_not_found`, `permission_not_found`, `token_not_found`",
+        ));
     }
     if path.starts_with("/v1/sessions/{id}") {
         common.push((409, "`ambiguous_id`"));

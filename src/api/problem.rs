@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::terminal::TerminalError;
 use crate::workspace::WorkspaceError;
 
 /// Seconds after which a client may try again what failed for the daemon's own reasons.
@@ -115,6 +116,12 @@ impl Problem {
     #[must_use]
     pub fn retry(self) -> Self {
         self.header(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))
+    }
+
+    /// Says after how many seconds to try again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        self.header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     fn body(self, instance: String) -> ProblemBody {
@@ -238,6 +245,24 @@ impl From<SessionError> for Problem {
             SessionError::Resting | SessionError::Stopping => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry()
             }
+        }
+    }
+}
+
+impl From<TerminalError> for Problem {
+    fn from(e: TerminalError) -> Self {
+        let detail = e.to_string();
+        match e {
+            TerminalError::NotFound(id) => {
+                Self::new(StatusCode::NOT_FOUND, "terminal_not_found", detail).with("looked_up", id)
+            }
+            TerminalError::Invalid { field, .. } => Self::field(field, detail),
+            TerminalError::Full(limit) => {
+                Self::new(StatusCode::CONFLICT, "too_many_terminals", detail).with("limit", limit)
+            }
+            TerminalError::StartFailed(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "start_failed", detail),
+            TerminalError::Over => Self::new(StatusCode::CONFLICT, "terminal_ended", detail),
+            TerminalError::Workspace(e) => Self::from(e),
         }
     }
 }

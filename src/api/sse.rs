@@ -130,7 +130,7 @@ struct Typed<'a> {
 }
 
 /// The frames of the given types, neighbours in one piece, without copying; and the last event if that was held back.
-fn filter(bytes: Bytes, types: &[String]) -> (Vec<Bytes>, Option<u64>) {
+pub(super) fn filter(bytes: Bytes, types: &[String]) -> (Vec<Bytes>, Option<u64>) {
     const SEPARATOR: usize = 2;
     let run = Run { first_seq: 0, count: 0, bytes };
     let (mut kept, mut skipped) = (Vec::new(), None);

@@ -18,15 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::{Access, AgentAbilities, AgentInfo, ApiState, Auth, Component, Listeners, router, serve};
+use super::{Access, AgentAbilities, AgentInfo, ApiState, Component, Limits, Listeners, Tokens, router, serve};
 use crate::agent::Catalogue;
 use crate::engine::Engine;
 use crate::seal::Sealer;
 use crate::session::{Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
+use crate::terminal::Terminals;
 use crate::workspace::{WorkspaceConfig, Workspaces};
-
-const TOKEN: &str = "right";
 
 fn state(components: Vec<Component>) -> ApiState {
     let agent = AgentInfo {
@@ -41,9 +40,12 @@ fn state(components: Vec<Component>) -> ApiState {
         can: AgentAbilities::default(),
     };
     let (sessions, workspaces) = managers();
+    let tokens = TOKENS.with(|(tokens, _)| tokens.clone());
     ApiState {
         sessions,
+        terminals: Terminals::new(workspaces.clone(), TaskTracker::new(), CancellationToken::new()),
         workspaces,
+        tokens,
         agents: Arc::new(move |_| std::future::ready(vec![agent.clone()]).boxed()),
         ready: Arc::new(move || std::future::ready(components.clone()).boxed()),
         stop: CancellationToken::new(),
@@ -66,8 +68,14 @@ fn managers() -> (Sessions, Workspaces) {
     (sessions, workspaces)
 }
 
+thread_local! {
+    /// The tokens of a test, which has a thread of its own, and the first one's secret.
+    static TOKENS: (Tokens, String) = super::grants::fixture();
+}
+
 fn access() -> Access {
-    Access { auth: Auth::new(|| vec![Auth::hash(TOKEN)]), allowed_hosts: vec![], allowed_origins: vec![] }
+    let tokens = TOKENS.with(|(tokens, _)| tokens.clone());
+    Access { tokens, rate: None, rate_on_socket: false, allowed_hosts: vec![], allowed_origins: vec![] }
 }
 
 /// One for each test, which has a thread of its own: a store takes its time to be made.
@@ -80,7 +88,7 @@ fn app() -> Router {
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
     let builder = Request::builder().method(method).uri(path).header("host", "localhost");
-    builder.header("authorization", format!("Bearer {TOKEN}"))
+    builder.header("authorization", format!("Bearer {}", TOKENS.with(|(_, secret)| secret.clone())))
 }
 
 async fn answer(request: Request<Body>) -> (StatusCode, Response, Value) {
@@ -331,10 +339,10 @@ async fn server() -> (
 ) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("wharf.sock");
-    let listeners = Listeners::open(Some(&socket), Some("127.0.0.1:0".parse().unwrap())).unwrap();
+    let listeners = Listeners::open(Some(&socket), Some("127.0.0.1:0".parse().unwrap()), false).unwrap();
     let address = listeners.tcp_addresses()[0];
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listeners, app(), stop.clone()));
+    let task = tokio::spawn(serve(listeners, app(), Limits::default(), stop.clone()));
     (address, socket, dir, stop, task)
 }
 

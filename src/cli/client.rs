@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::discover::{self, Host};
 use super::failure::Failure;
+use super::ui::Ui;
 use crate::api::ProblemBody;
 use crate::domain::Page;
 
@@ -18,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(50);
 /// How long a daemon that was there before is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a daemon is waited for that was there a moment ago, by a command that has not begun yet.
+const RESTART: Duration = Duration::from_secs(10);
 const PAGE: &str = "500";
 
 /// A daemon's API.
@@ -68,7 +71,12 @@ impl Client {
         self.host.display()
     }
 
-    fn url(&self, path: &[&str], query: &Query) -> Url {
+    /// Where it is, and the token.
+    pub(super) const fn place(&self) -> (&Host, Option<&SecretString>) {
+        (&self.host, self.token.as_ref())
+    }
+
+    pub(super) fn url(&self, path: &[&str], query: &Query) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear();
@@ -127,6 +135,26 @@ impl Client {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &Query) -> Result<T, Failure> {
         let response = self.send(self.http.get(self.url(path, query))).await?;
         self.read(response).await
+    }
+
+    /// GET that waits a moment for a daemon that is being restarted: its socket is there, and nobody listens yet.
+    pub(super) async fn get_patiently<T: DeserializeOwned>(&self, ui: &Ui, path: &[&str]) -> Result<T, Failure> {
+        let until = tokio::time::Instant::now() + RESTART;
+        let (mut pause, mut was_there) = (Pause::default(), false);
+        loop {
+            let failure = match self.get(path, &Query::new()).await {
+                Err(failure) if failure.passes() => failure,
+                done => return done,
+            };
+            was_there |= failure.code().is_some() || matches!(&self.host, Host::Unix(socket) if socket.exists());
+            if !was_there || tokio::time::Instant::now() > until {
+                return Err(failure);
+            }
+            if !pause.tried() {
+                ui.note("the daemon does not answer; waiting for it to come back …");
+            }
+            pause.wait().await;
+        }
     }
 
     /// GET of something whose refusal matters too: the body, whatever the status.

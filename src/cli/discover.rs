@@ -44,12 +44,21 @@ impl Host {
         if let Some(text) = named.filter(|text| !text.is_empty()) {
             return Self::parse(text);
         }
-        let mut tried = Vec::new();
+        let (mut tried, mut away) = (Vec::new(), None);
         for path in usual_sockets() {
             match UnixStream::connect(&path) {
                 Ok(_) => return Ok(Self::Unix(path)),
-                Err(e) => tried.push(format!("{} ({})", path.display(), reason(&e))),
+                Err(e) => {
+                    tried.push(format!("{} ({})", path.display(), reason(&e)));
+                    if e.kind() == io::ErrorKind::ConnectionRefused {
+                        away.get_or_insert(path);
+                    }
+                }
             }
+        }
+        // One that was there may be on its way back: the command decides whether it waits.
+        if let Some(path) = away {
+            return Ok(Self::Unix(path));
         }
         let message = format!("no daemon answers on {}", tried.join(" or "));
         Err(Failure::unreachable(message).hint("start one with `wharf daemon`, or name one with --host or WHARF_HOST"))

@@ -47,6 +47,11 @@ impl Failure {
         Self::new(code::UNREACHABLE, message)
     }
 
+    /// What is not there.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(code::NOT_FOUND, message)
+    }
+
     /// What fits nowhere else.
     pub(super) fn other(message: impl Into<String>) -> Self {
         Self::new(code::FAILED, message)

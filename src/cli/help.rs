@@ -1,40 +1,74 @@
 //! The first page of help: commands in groups, and the exit codes.
 
-use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use std::process::ExitCode;
 
-use super::Cli;
+use clap::{Arg, ArgAction, Args, Command, CommandFactory as _};
 
-pub(super) const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}{after-help}\n\nOptions:\n{options}";
+use super::failure::Failure;
+use super::ui::Ui;
+use super::{Cli, Outcome};
 
+pub(super) const TEMPLATE: &str = "{about}\n{usage-heading} {usage}{after-help}\n{options}";
+
+/// A screen of 24 lines and 80 columns holds it.
 pub(super) const COMMANDS: &str = "\
 Talk with an agent:
-  new         Make a session, and with a PROMPT run its first turn
-  send        Send a prompt and print the answer as it comes
-  chat        Talk in turns; permissions are asked for right there
-  cancel      End the running turn
-  approve     Answer what an agent asks permission for
-
+  new         make a session              cancel      end the running turn
+  send        prompt, print the answer    approve     answer what it asks
+  chat        talk in turns
 Look after sessions:
-  ls          List sessions
-  logs        Print a session's events, with -f as they come
-  events      Print all sessions' events, with -f as they come
-  stats       Show totals: sessions, queue, subscribers, disk use
-  restore     Wake a session
-  reset       Forget the conversation, keep the session
-  recreate    Start agents afresh before their next turn
-  rm          Close a session, with --purge drop its log too
+  ls          list them                   reset       forget the conversation
+  logs        print or follow events      rm          close one, or purge it
+  restore     wake one                    recreate    start agents afresh
+  events      those of all sessions       stats       totals
+Look after what they run in, and the daemon:
+  workspaces  make, start, stop, remove   shell       a terminal in one
+  daemon      run it                      agents      list the agents
+  doctor      check it, mend it           completions for bash, zsh, fish
+  token       who may ask over TCP        help        exit codes, a command
+A SESSION is an id, a key (`app:name`) or the agent's own id. `wharf help TOPIC`
+and `wharf COMMAND --help` tell more. Options of every command:";
 
-Look after what they run in:
-  workspaces  List, create, show, start, stop and remove workspaces
-  agents      List the agents
-  doctor      Check the daemon and all that it needs
-  daemon      Run the daemon
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  the turn, or what was asked for, failed
+    2  wrong usage, or a value that can't be
+    3  the turn was cancelled
+    4  the outcome is not known: the container was lost with it
+    5  no daemon answers
+    6  not found
+    7  access refused: the token, its scope, the Host or the Origin
+    8  refused as things are: busy, closed, taken, too many
+    9  the daemon can't serve now: the engine or the store
+  130  left running at Ctrl-C
+  141  nobody reads the output any more
+`wharf shell` gives the exit code of its command, 128 + N for signal N.";
 
-A SESSION is named by its id, its key (`app:name`, or `name`) or the agent's own session id.
-The token for TCP is WHARF_TOKEN, else what is in `<state-dir>/token`. `wharf COMMAND --help` tells more.
-Exit codes: 0 done   1 the turn failed   2 wrong usage   3 cancelled   4 outcome unknown
-  5 no daemon answers   6 not found   7 access refused   8 refused as things are (busy, closed, taken)
-  9 the daemon can't serve now   130 left running at Ctrl-C";
+/// Print help: exit codes, or a command's
+#[derive(Args, Debug)]
+pub(super) struct Help {
+    /// `exit-codes`, or a command
+    topic: Option<String>,
+}
+
+impl Help {
+    pub(super) fn run(self, ui: &Ui) -> Outcome {
+        let mut cli = command();
+        let page = match self.topic.as_deref() {
+            None => cli.render_help().to_string(),
+            Some("exit-codes") => EXIT_CODES.to_owned(),
+            Some(name) => {
+                cli.build();
+                let found = cli.find_subcommand_mut(name);
+                let found = found.ok_or_else(|| Failure::usage(format!("there is no command or topic `{name}`")))?;
+                found.render_help().to_string()
+            }
+        };
+        ui.line(page.trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
 
 /// The command line as it is read: help is one compact page for each command, with what is told beyond the first line
 /// below the options.
@@ -65,11 +99,11 @@ mod tests {
         cli.clone().debug_assert();
         let page = cli.render_help().to_string();
         for command in cli.get_subcommands() {
-            let line = format!("\n  {} ", command.get_name());
-            assert!(page.contains(&line), "{line:?} is missing in {page}");
+            let name = format!("  {} ", command.get_name());
+            assert!(page.contains(&name), "{name:?} is missing in {page}");
             assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
         }
-        assert!(page.lines().count() <= 40, "{} lines", page.lines().count());
-        assert!(page.lines().all(|line| line.len() <= 100), "{page}");
+        assert!(page.lines().count() <= 24, "{} lines\n{page}", page.lines().count());
+        assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
     }
 }

@@ -5,7 +5,9 @@ mod approve;
 mod cancel;
 mod chat;
 mod client;
+mod completions;
 mod daemon;
+mod diff;
 mod discover;
 mod doctor;
 mod event;
@@ -19,13 +21,18 @@ mod ls;
 mod new;
 mod parse;
 mod recreate;
+mod raw;
 mod render;
 mod reset;
 mod restore;
 mod rm;
 mod send;
+mod shell;
+mod socket;
 mod sse;
 mod stats;
+mod terminal;
+mod token;
 mod turn;
 mod ui;
 mod workspaces;
@@ -41,7 +48,7 @@ use ui::Ui;
 /// What every command gives.
 type Outcome = Result<ExitCode, Failure>;
 
-/// wharf gives every coding-agent session its own workspace container and never loses it.
+/// A container of its own for every coding-agent session, and none is ever lost.
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, help_template = help::TEMPLATE, after_help = help::COMMANDS)]
 #[command(disable_help_subcommand = true, max_term_width = 110)]
@@ -55,10 +62,18 @@ struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 struct Common {
-    /// The daemon: unix:///PATH or http://127.0.0.1:PORT [default: the user's socket, else the system's]
-    #[arg(long, global = true, env = "WHARF_HOST", hide_env_values = true, value_name = "URL", display_order = 900)]
+    /// unix:///PATH or http://127.0.0.1:PORT; else WHARF_HOST
+    #[arg(
+        long,
+        global = true,
+        env = "WHARF_HOST",
+        hide_env = true,
+        hide_env_values = true,
+        value_name = "URL",
+        display_order = 900
+    )]
     host: Option<String>,
-    /// Print JSON: one document, or for a stream one line for each event
+    /// Print JSON: a document, or a line for each event
     #[arg(long, global = true, display_order = 901)]
     json: bool,
 }
@@ -81,8 +96,12 @@ enum Command {
     Rm(rm::Rm),
     #[command(alias = "workspace", alias = "ws")]
     Workspaces(workspaces::Workspaces),
+    Shell(shell::Shell),
+    Token(token::Token),
     Agents(agents::Agents),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Help(help::Help),
 }
 
 /// Runs the command that was asked for.
@@ -100,6 +119,8 @@ pub fn main() -> ExitCode {
     let ui = Ui::new(cli.common.json);
     let outcome = match cli.command {
         Command::Daemon(command) => command.run(),
+        Command::Completions(command) => command.run(&ui),
+        Command::Help(command) => command.run(&ui),
         command => runtime(false).and_then(|runtime| {
             let outcome = runtime.block_on(run(command, &cli.common, &ui));
             // A thread that still waits for a line of input must not hold the end up.
@@ -123,8 +144,12 @@ fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, Failure> {
 async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
     let client = Client::connect(common.host.as_deref())?;
     match command {
-        // It needs no client and never comes here.
+        // These need no client and never come here.
         Command::Daemon(command) => command.run(),
+        Command::Completions(command) => command.run(ui),
+        Command::Help(command) => command.run(ui),
+        Command::Shell(command) => command.run(&client, ui).await,
+        Command::Token(command) => command.run(&client, ui).await,
         Command::New(command) => command.run(&client, ui).await,
         Command::Send(command) => command.run(&client, ui).await,
         Command::Chat(command) => command.run(&client, ui).await,

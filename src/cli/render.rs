@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::diff;
 use super::event::{Event, PermissionRequested, TurnEnded, tool_title};
 use super::failure::Failure;
 use super::ui::{Ui, cut, name};
@@ -73,7 +74,15 @@ impl<'a> Renderer<'a> {
                 self.ui.warn_part(&self.ui.dim(&self.ui.clean(&text)));
                 self.line = if text.ends_with('\n') { Line::Fresh } else { Line::Thought };
             }
-            Shown::Note(text) => self.below(&self.ui.dim(&self.ui.clean(&text)))?,
+            Shown::Note(text) => {
+                let painted = |line| match diff::kind(line) {
+                    diff::Kind::Removed => self.ui.red(line),
+                    diff::Kind::Added => self.ui.green(line),
+                    diff::Kind::Other => self.ui.dim(line),
+                };
+                let text = self.ui.clean(&text).lines().map(painted).collect::<Vec<_>>().join("\n");
+                self.below(&text)?;
+            }
             Shown::Warn(text) => self.below(&self.ui.bold(&self.ui.clean(&text)))?,
             Shown::Nothing => {}
         }
@@ -192,12 +201,22 @@ fn tool_progress(data: &Value) -> String {
 /// The texts of a tool call, each line after a line feed, cut.
 fn tool_output(data: &Value) -> String {
     let blocks = data.get("content").and_then(Value::as_array).into_iter().flatten();
-    let texts = blocks.filter_map(|block| match block.get("type").and_then(Value::as_str) {
-        Some("content") => block.pointer("/content/text").and_then(Value::as_str).map(str::to_owned),
-        Some("diff") => block.get("path").and_then(Value::as_str).map(|path| format!("changes {path}")),
-        _ => None,
-    });
-    let all = texts.collect::<Vec<_>>().join("\n");
+    let mut changes = String::new();
+    let mut texts = Vec::new();
+    for block in blocks {
+        let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default();
+        match text("type") {
+            "content" => texts.extend(block.pointer("/content/text").and_then(Value::as_str)),
+            "diff" => {
+                changes.push_str(&format!("\n  changes {}", cut(text("path"), TOOL_WIDTH)));
+                diff::lines(text("oldText"), text("newText"))
+                    .iter()
+                    .for_each(|line| changes.push_str(&format!("\n{line}")));
+            }
+            _ => {}
+        }
+    }
+    let all = texts.join("\n");
     let lines: Vec<&str> = all.lines().collect();
     let mut out = String::new();
     for line in lines.iter().take(TOOL_LINES) {
@@ -206,7 +225,7 @@ fn tool_output(data: &Value) -> String {
     if lines.len() > TOOL_LINES {
         out.push_str(&format!("\n  … {} more lines", lines.len() - TOOL_LINES));
     }
-    out
+    out + &changes
 }
 
 fn plan(data: &Value) -> Shown {
@@ -271,6 +290,10 @@ mod tests {
                             "content": [{"type": "content", "content": {"type": "text", "text": long}}]});
         let Shown::Note(text) = show("update", &result) else { panic!("a note") };
         assert!(text.starts_with("  0\n  1\n") && text.ends_with("  … 8 more lines\n  ✗ failed"), "{text}");
+        let edit = json!({"sessionUpdate": "tool_call_update", "content": [
+            {"type": "diff", "path": "/workspace/a", "oldText": "one\ntwo\n", "newText": "one\n2\n"}]});
+        let edited = "  changes /workspace/a\n  │   one\n  │ - two\n  │ + 2";
+        assert_eq!(show("update", &edit), Shown::Note(edited.into()));
         let empty = json!({"sessionUpdate": "tool_call_update", "status": "in_progress"});
         assert_eq!(show("update", &empty), Shown::Nothing);
         assert_eq!(show("something.new", &json!({})), Shown::Nothing);

@@ -42,7 +42,7 @@ pub(super) enum Step {
 impl<'a> Turn<'a> {
     /// Posts a prompt. The place in the log is taken before, so that nothing of the turn is missed.
     pub(super) async fn post(client: &'a Client, ui: &'a Ui, session: &str, prompt: Prompt) -> Result<Self, Failure> {
-        let view: SessionView = client.get(&["v1", "sessions", session], &Query::new()).await?;
+        let view: SessionView = client.get_patiently(ui, &["v1", "sessions", session]).await?;
         let session = view.id.to_string();
         let own_key = prompt.key.is_none();
         let key = prompt.key.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());

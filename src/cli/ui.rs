@@ -101,6 +101,11 @@ impl Ui {
         self.paint("31", text)
     }
 
+    /// New, on stderr.
+    pub(super) fn green(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
     /// To be noticed, on stderr.
     pub(super) fn bold(&self, text: &str) -> String {
         self.paint("1", text)

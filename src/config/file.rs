@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{AgentTable, ConfigError, Limits, LogFormat, Retention, TetherTransport, duration, size, value};
+use super::{
+    AgentTable, ConfigError, Env, Limits, LogFormat, Rate, Retention, TetherTransport, TlsFiles, duration, size, value,
+};
 
 /// A file that was read; empty where there is none.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub(super) struct Root {
     pub(super) idle_timeout: Option<String>,
     pub(super) turn_inactivity: Option<String>,
     pub(super) caps: CapsTable,
+    tls: TlsTable,
+    rate: Rate,
     limits: LimitsTable,
     retention: RetentionTable,
     agents: BTreeMap<String, AgentTable>,
@@ -54,6 +58,13 @@ pub(super) struct CapsTable {
 struct RetentionTable {
     closed_sessions: Option<String>,
     log_size: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TlsTable {
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 /// Bytes, or a text like `2GiB`.
@@ -105,6 +116,28 @@ impl File {
     pub(super) fn place(&self, key: &str) -> String {
         let path = self.path.as_deref().unwrap_or(Path::new(""));
         format!("{}: `{key}`", path.display())
+    }
+
+    /// Both files, or neither.
+    pub(super) fn tls(&self, env: Env<'_>) -> Result<Option<TlsFiles>, ConfigError> {
+        let of = |name: &str, set: &Option<PathBuf>| env(name).map(PathBuf::from).or_else(|| set.clone());
+        let table = &self.value.tls;
+        match (of("WHARF_TLS_CERT", &table.cert), of("WHARF_TLS_KEY", &table.key)) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+            _ => Err(value(self.place("tls"), "needs both `cert` and `key`")),
+        }
+    }
+
+    pub(super) fn rate(&self) -> Result<Rate, ConfigError> {
+        let rate = self.value.rate;
+        if rate.burst == 0 {
+            return Err(value(self.place("rate.burst"), "has to be 1 or more; `requests = 0` turns the limit off"));
+        }
+        if rate.connections == 0 {
+            return Err(value(self.place("rate.connections"), "has to be 1 or more"));
+        }
+        Ok(rate)
     }
 
     pub(super) fn limits(&self) -> Result<Limits, ConfigError> {

@@ -119,3 +119,17 @@ fn sessions_rest_after_half_an_hour_unless_told_otherwise() {
     let error = rules(Flags::default(), &[("WHARF_TURN_INACTIVITY", "0s")], "").unwrap_err();
     assert!(error.starts_with("WHARF_TURN_INACTIVITY: `0s`"), "{error}");
 }
+
+#[test]
+fn beyond_loopback_needs_tls_and_a_rate_has_bounds() {
+    let of = |file: &str| read(Flags::default(), &[], Some(file), false);
+    assert!(of("listen = \"0.0.0.0:1\"\n").unwrap_err().contains("[tls]"));
+    let tls = "listen = \"0.0.0.0:1\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+    assert_eq!(of(tls).unwrap().tls, Some(TlsFiles { cert: "/c".into(), key: "/k".into() }));
+    assert!(of("[tls]\nkey = \"/k\"\n").unwrap_err().contains("both"));
+    assert_eq!(of("").unwrap().rate, Rate { requests: 100, burst: 500, socket: false, connections: 16_384 });
+    assert_eq!(of("[rate]\nrequests = 0\n").unwrap().rate.requests, 0);
+    assert!(of("[rate]\nburst = 0\n").unwrap_err().contains("rate.burst"));
+    assert!(of("[rate]\nconnections = 0\n").unwrap_err().contains("rate.connections"));
+    assert!(of("[rate]\nper_second = 1\n").unwrap_err().contains("per_second"));
+}

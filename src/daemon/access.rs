@@ -1,66 +1,38 @@
-//! The token: made at first start, kept in a file of mode 0600 for the command line, and as a hash in the registry.
+//! Access to the API, put together: tokens, allow-lists, rate, TLS.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::Auth;
-use crate::domain::Timestamp;
-use crate::store::{Batch, Store, TokenRecord};
+use crate::api::{Access, Limits, Rate, Tls, TlsError, Tokens};
+use crate::config::Config;
+use crate::store::Store;
 
-/// The name of the token that the first start makes.
-const FIRST_TOKEN: &str = "default";
-/// What it may do.
-const FIRST_SCOPES: [&str; 3] = ["read", "prompt", "admin"];
-
-/// Sees to it that the token file and the registry agree, and gives the check.
+/// The tokens: the first one lies in the state directory for the command line.
 ///
 /// # Errors
 /// The file or the registry can't be read or written.
-pub(super) async fn prepare(store: &Store, state_dir: &Path) -> anyhow::Result<Auth> {
-    let file = state_dir.join("token");
-    let token = match std::fs::read_to_string(&file) {
-        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) => make(&file)?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => make(&file)?,
-        Err(e) => return Err(e).with_context(|| format!("the token {} can't be read", file.display())),
-    };
-    let hash = Auth::hash(&token);
-    let known = store.tokens()?.iter().any(|record| record.name == FIRST_TOKEN && record.hash == hash);
-    if !known {
-        let mut batch = Batch::new();
-        batch.put_token(TokenRecord {
-            name: FIRST_TOKEN.to_owned(),
-            hash,
-            scopes: FIRST_SCOPES.map(str::to_owned).to_vec(),
-            created: Timestamp::now(),
-        });
-        store.commit(batch).await?;
-    }
-    let store = store.clone();
-    Ok(Auth::new(move || match store.tokens() {
-        Ok(tokens) => tokens.iter().map(|record| record.hash).collect(),
-        Err(e) => {
-            tracing::error!(error = %e, "the tokens can't be read, so none is accepted");
-            Vec::new()
-        }
-    }))
+pub(super) async fn tokens(store: &Store, state_dir: &Path, stop: &CancellationToken) -> anyhow::Result<Tokens> {
+    Ok(Tokens::open(store.clone(), state_dir.join("token"), stop.clone()).await?)
 }
 
-/// A new token in its file: 256 bits from the system's generator.
-fn make(file: &Path) -> anyhow::Result<String> {
-    let token = format!("wharf_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    let beside = file.with_extension("new");
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut f| f.write_all(format!("{token}\n").as_bytes()).and_then(|()| f.sync_all()))
-        .and_then(|()| std::fs::rename(&beside, file));
-    written.with_context(|| format!("the token {} can't be written", file.display()))?;
-    Ok(token)
+/// The rules of access.
+pub(super) fn rules(config: &Config, tokens: Tokens) -> Access {
+    Access {
+        tokens,
+        rate: Rate::new(config.rate.requests, config.rate.burst).map(Arc::new),
+        rate_on_socket: config.rate.socket,
+        allowed_hosts: config.allowed_hosts.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+    }
+}
+
+/// What bounds connections.
+///
+/// # Errors
+/// Certificate or key can't be used.
+pub(super) fn limits(config: &Config) -> Result<Limits, TlsError> {
+    let tls = config.tls.as_ref().map(|files| Tls::open(files.cert.clone(), files.key.clone())).transpose()?;
+    Ok(Limits { connections: config.rate.connections, tls: tls.map(Arc::new) })
 }

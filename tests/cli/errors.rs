@@ -87,14 +87,23 @@ async fn refusals_have_their_exit_codes() {
 async fn help_fits_a_screen() {
     let wharf = Wharf::at("", None);
     let page = wharf.run(&["--help"]).await.expect(0);
-    assert!((24..=40).contains(&page.lines().count()), "{} lines\n{page}", page.lines().count());
-    let lines = page.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
-    let commands: Vec<&str> = lines.filter_map(|l| l.split_once("  ").map(|(name, _)| name)).collect();
+    assert!((20..=24).contains(&page.lines().count()), "{} lines\n{page}", page.lines().count());
+    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
     let named = ["new", "ls", "send", "chat", "logs", "cancel", "approve", "reset", "rm", "workspaces", "doctor"];
-    for name in named.iter().chain(["daemon", "restore", "agents"].iter()) {
-        assert!(commands.contains(name), "{name} is missing in {commands:?}");
+    for name in named.iter().chain(["daemon", "restore", "agents", "shell", "token", "completions", "help"].iter()) {
+        assert!(page.contains(&format!("  {name} ")), "{name} is missing in {page}");
         let page = wharf.run(&[name, "--help"]).await.expect(0);
         assert!(page.contains("Usage: wharf") && page.lines().count() <= 40, "{name}:\n{page}");
+    }
+    for code in 0..=9 {
+        let codes = wharf.run(&["help", "exit-codes"]).await.expect(0);
+        assert!(codes.contains(&format!("\n    {code}  ")), "{code} is missing in {codes}");
+    }
+    assert!(wharf.run(&["help", "send"]).await.expect(0).contains("Usage: wharf send"));
+    wharf.run(&["help", "nothing"]).await.expect(2);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = wharf.run(&["completions", shell]).await.expect(0);
+        assert!(script.contains("workspaces") && script.contains("shell"), "{shell}");
     }
     let bare = wharf.run(&[]).await;
     assert!(bare.err.contains("Talk with an agent"), "{bare:?}");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::program::{Running, Wharf};
-use super::support::{Client, Daemon};
+use super::support::{Client, Daemon, docker_ok};
 
 fn chunks(n: usize) -> String {
     (1..=n).map(|n| format!("chunk {n} ")).collect()
@@ -134,4 +134,30 @@ async fn a_second_ctrl_c_leaves_the_turn_running() {
     let said = send.end().await;
     assert!(said.err.contains("turn_1 is left running"), "{said:?}");
     said.expect(130);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_nobody_knows_is_exit_code_4() {
+    let daemon = Daemon::start().await;
+    let wharf = Wharf::of(&daemon);
+    daemon.client().demo("cli:lost").await;
+    let mut send = Running::start(wharf.command(&["send", "cli:lost", "slow 100000"]));
+    send.until("chunk 3 ").await;
+    docker_ok(&["kill", &daemon.containers()[0]]);
+    let said = send.end().await;
+    assert!(said.err.contains("not known"), "{said:?}");
+    said.expect(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_begun_while_the_daemon_restarts_waits_for_it() {
+    let mut daemon = Daemon::start().await;
+    let wharf = Wharf::of(&daemon);
+    daemon.client().demo("cli:begun").await;
+    // A crash leaves the socket, on which nobody listens.
+    daemon.kill();
+    let mut send = Running::start(wharf.command(&["send", "cli:begun", "echo late"]));
+    send.warned("waiting for it to come back").await;
+    daemon.start_again().await;
+    assert_eq!(send.end().await.expect(0), "late\n");
 }

@@ -12,7 +12,7 @@ static DOCUMENT: OnceLock<Value> = OnceLock::new();
 const UNDESCRIBED: &str = "which is not described";
 
 /// What the access rules say before the route is known, and what the server says of a request that is no HTTP.
-const BEFORE_THE_ROUTE: [u16; 5] = [400, 401, 403, 421, 431];
+const BEFORE_THE_ROUTE: [u16; 6] = [400, 401, 403, 421, 429, 431];
 
 /// What was asked.
 pub(super) struct Asked {
