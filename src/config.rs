@@ -46,6 +46,10 @@ pub struct Config {
     pub image: Option<String>,
     /// Limits of workspaces that ask for none.
     pub limits: Limits,
+    /// What workspaces may mount beside their volumes.
+    pub mounts: Vec<MountRule>,
+    /// The most bytes that are carried into or out of a workspace at once; `None`: the default.
+    pub files_limit: Option<u64>,
     /// Agents beside the built-in ones, or changes to those.
     pub agents: BTreeMap<String, AgentTable>,
     /// Logging.
@@ -76,6 +80,21 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
+}
+
+/// `[[mounts]]`: a directory or file of the engine's machine that workspaces may mount.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountRule {
+    /// Its path, absolute.
+    pub host: String,
+    /// Whether it can only be mounted for reading; true unless it is said otherwise.
+    #[serde(default = "yes")]
+    pub read_only: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// `[agents.NAME]`: an agent, or what differs from the built-in one of that name.
@@ -204,6 +223,8 @@ impl Config {
             allowed_origins: list(env("WHARF_ALLOWED_ORIGINS"), &file.value.allowed_origins),
             image: env("WHARF_IMAGE").or(file.value.image.clone()),
             limits: file.limits()?,
+            mounts: file.mounts()?,
+            files_limit: file.files_limit()?,
             log: Log {
                 level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
                 format: log_format(env, &file)?,

@@ -5,6 +5,7 @@ mod agents;
 mod body;
 mod events;
 mod extract;
+mod files;
 mod health;
 mod linger;
 mod listen;
@@ -35,6 +36,7 @@ use utoipa_axum::routes;
 
 pub use access::{Access, Auth, Transport};
 pub use agents::{AgentAbilities, AgentInfo, When};
+pub use files::FilesTaken;
 pub use health::{Component, Health, Readiness};
 pub use listen::{ListenError, Listeners};
 pub use problem::{Problem, ProblemBody};
@@ -87,6 +89,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(workspaces::get, workspaces::delete))
         .routes(routes!(workspaces::start))
         .routes(routes!(workspaces::stop))
+        .routes(routes!(workspaces::recreate))
+        .routes(routes!(workspaces::logs))
+        .routes(routes!(files::get, files::put))
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::get, sessions::change, sessions::close))
         .routes(routes!(sessions::restore))

@@ -10,6 +10,7 @@ mod discover;
 mod doctor;
 mod event;
 mod failure;
+mod files;
 mod follow;
 mod help;
 mod interrupt;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{AgentTable, ConfigError, Limits, LogFormat, TetherTransport, size, value};
+use super::{AgentTable, ConfigError, Limits, LogFormat, MountRule, TetherTransport, size, value};
 
 /// A file that was read; empty where there is none.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(super) struct Root {
     pub(super) allowed_origins: Vec<String>,
     pub(super) image: Option<String>,
     limits: LimitsTable,
+    mounts: Vec<MountRule>,
+    files: FilesTable,
     agents: BTreeMap<String, AgentTable>,
     pub(super) log: LogTable,
 }
@@ -44,6 +46,12 @@ struct LimitsTable {
 enum Size {
     Bytes(u64),
     Text(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilesTable {
+    limit: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,15 +102,32 @@ impl File {
         if table.cpus.is_some_and(|cpus| !(cpus.is_finite() && cpus > 0.0)) {
             return Err(value(self.place("limits.cpus"), "has to be a number of cores above 0"));
         }
-        let memory = match &table.memory {
-            None => None,
-            Some(Size::Bytes(bytes)) => Some(*bytes),
+        let memory = self.size("limits.memory", table.memory.as_ref())?;
+        Ok(Limits { cpus: table.cpus, memory, pids: table.pids })
+    }
+
+    fn size(&self, key: &str, size: Option<&Size>) -> Result<Option<u64>, ConfigError> {
+        match size {
+            None => Ok(None),
+            Some(Size::Bytes(bytes)) => Ok(Some(*bytes)),
             Some(Size::Text(text)) => {
                 let bytes = size::parse_size(text);
-                Some(bytes.ok_or_else(|| value(self.place("limits.memory"), format!("`{text}` is not like `2GiB`")))?)
+                bytes.map(Some).ok_or_else(|| value(self.place(key), format!("`{text}` is not like `2GiB`")))
             }
-        };
-        Ok(Limits { cpus: table.cpus, memory, pids: table.pids })
+        }
+    }
+
+    pub(super) fn files_limit(&self) -> Result<Option<u64>, ConfigError> {
+        self.size("files.limit", self.value.files.limit.as_ref())
+    }
+
+    pub(super) fn mounts(&self) -> Result<Vec<MountRule>, ConfigError> {
+        match self.value.mounts.iter().find(|mount| !mount.host.starts_with('/')) {
+            None => Ok(self.value.mounts.clone()),
+            Some(mount) => {
+                Err(value(self.place("mounts.host"), format!("`{}` has to be an absolute path", mount.host)))
+            }
+        }
     }
 
     pub(super) fn agents(&self) -> Result<BTreeMap<String, AgentTable>, ConfigError> {

@@ -22,4 +22,6 @@ pub use session::{
 };
 pub use setting::{FileSetting, Setting};
 pub use time::Timestamp;
-pub use workspace::{Network, Repo, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus};
+pub use workspace::{
+    Credentials, ExtraMount, Network, Repo, Setup, SetupFailure, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus,
+};

@@ -7,22 +7,37 @@
 //! ```
 
 mod actor;
+mod changes;
 mod connector;
 mod container;
 mod error;
+mod files;
+mod hold;
 mod host_socket;
 mod lifecycle;
+mod logbook;
+mod logs;
 mod manager;
+mod mounts;
 mod names;
 mod orphans;
 mod reasons;
+mod setup;
 mod shared;
 mod spec;
+mod task;
 mod tether_volume;
+mod view;
 mod watcher;
 mod work;
 
-pub use error::{WorkspaceError, image_hint};
-pub use manager::{NewWorkspace, WorkspaceView, Workspaces};
+pub use changes::WorkspaceChanges;
+pub use error::{PathProblem, WorkspaceError, image_hint};
+pub use files::{Found, FoundKind, Put, PutKind};
+pub use hold::Hold;
+pub use logs::LogStream;
+pub use manager::Workspaces;
+pub use mounts::AllowedMount;
 pub use orphans::{Orphan, OrphanKind};
 pub use shared::{EngineState, Transport, WorkspaceConfig, WorkspaceState};
+pub use view::{NewWorkspace, WorkspaceView};

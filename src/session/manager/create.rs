@@ -119,7 +119,7 @@ impl Sessions {
     ) -> Result<(WorkspaceRecord, bool), SessionError> {
         let spec = match &new.workspace {
             Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name)?, false)),
-            Some(WorkspaceChoice::Inline(spec)) => spec.clone(),
+            Some(WorkspaceChoice::Inline(spec)) => WorkspaceSpec::clone(spec),
             None => WorkspaceSpec::default(),
         };
         let image = spec.image.clone().or_else(|| Some(entry.image().to_owned()));

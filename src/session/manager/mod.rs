@@ -4,6 +4,7 @@ mod create;
 mod find;
 mod list;
 mod recover;
+mod recreate;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
