@@ -47,7 +47,7 @@ pub(super) fn base() -> OpenApi {
 pub(super) fn document(mut api: OpenApi) -> Arc<str> {
     api.paths.paths.insert("/openapi.json".to_owned(), itself());
     for (path, item) in &mut api.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             complete(path, operation);
         }

@@ -139,6 +139,8 @@ impl Actor {
                 return;
             }
             None => {
+                // What it would find is of the run before.
+                self.look = None;
                 self.run = Run { disconnect: self.shared.stop.child_token(), ..Run::default() };
                 let bring_up = BringUp {
                     shared: Arc::clone(&self.shared),
