@@ -61,7 +61,13 @@ pub(super) type Methods = BTreeMap<String, Vec<&'static str>>;
 /// Which methods each path takes.
 pub(super) fn methods(api: &OpenApi) -> Methods {
     let of = |item: &PathItem| {
-        let taken = [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)];
+        let taken = [
+            ("GET", &item.get),
+            ("PUT", &item.put),
+            ("POST", &item.post),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
         taken.into_iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| name).collect()
     };
     api.paths.paths.iter().map(|(path, item)| (path.clone(), of(item))).collect()

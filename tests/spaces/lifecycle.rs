@@ -73,6 +73,8 @@ async fn recreate_changes_image_and_limits_keeps_volumes_and_sessions_resume() {
     client.post(&format!("/v1/workspaces/{id}/recreate"), json!({ "image": DEMO })).await.expect(200);
     let bare = client.request("POST", &format!("/v1/workspaces/{id}/recreate"));
     super::support::Client::send(bare).await.unwrap().expect(200);
+    // In the image without its agent it has failed.
+    client.post(&format!("/v1/sessions/{agent}/restore"), json!({})).await.expect(200);
     assert_eq!(client.turn(&agent, "recall").await.0.lines().next(), Some("echo before"));
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::space::{container, make, read, session, shell, started};
+use super::space::{container, make, read, shell, started};
 use super::support::{Daemon, PATIENCE, docker_ok};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,9 +45,9 @@ async fn a_setup_that_fails_leaves_the_workspace_in_error_with_the_output() {
     assert_eq!((&view["status"], &view["error"]["output"]), (&json!("error"), &json!("what is wrong")));
 
     // A session in it says so, and does not try by itself.
-    let session = session(&client, "broken", "it:broken").await;
+    let body = json!({ "agent": "demo", "workspace": "broken", "prompt": "echo there" });
+    let session = client.post("/v1/sessions", body).await.expect(201)["id"].as_str().unwrap().to_owned();
     let mut events = client.events(&session, 0).await;
-    client.prompt(&session, "echo there").await;
     let error = events.until(|e| e.kind() == "session.status" && e.json["data"]["status"] == "error").await;
     assert!(error.json["data"]["error"]["message"].as_str().unwrap().contains("what is wrong"), "{}", error.json);
     assert_eq!(shell(&id, "wc -l < /workspace/tries").trim(), "1");
