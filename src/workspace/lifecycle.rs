@@ -22,7 +22,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
+    domain::{Setup, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
     engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
     tether::client::TetherClient,
@@ -318,9 +318,18 @@ pub(super) async fn stop(shared: Arc<Shared>, id: WorkspaceId) -> Result<bool, W
 
 /// Removes the container, keeps the volumes, and only then takes the changed record: what a crash leaves in between is
 /// the workspace as it was.
-pub(super) async fn recreate(shared: Arc<Shared>, record: WorkspaceRecord) -> Result<(), WorkspaceError> {
+pub(super) async fn recreate(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
     stop(Arc::clone(&shared), record.id.clone()).await?;
     shared.engine.remove_container(&names::container(&record.id)).await?;
+    let not_found = || WorkspaceError::NotFound { looked_up: record.id.to_string() };
+    let stored = shared.store.workspace(&record.id)?.ok_or_else(not_found)?;
+    // What was set up while the changes were being checked is set up.
+    record.setup = Setup { failure: None, ..stored.setup };
+    record.deleting = stored.deleting;
+    if record.setup.cloned {
+        record.spec.repo = stored.spec.repo;
+        record.sealed_credentials = None;
+    }
     let mut batch = Batch::new();
     batch.put_workspace(record);
     Ok(shared.store.commit(batch).await?)

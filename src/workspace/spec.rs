@@ -3,6 +3,8 @@
 use super::{WorkspaceError, setup};
 use crate::domain::{Network, Repo, WorkspaceId, WorkspaceSpec};
 
+/// Stands for the machine itself in place of a workspace's name.
+pub(super) const HOST: &str = "host";
 /// The least memory that an engine accepts.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
 /// tether, an agent's threads and a shell's children.
@@ -23,6 +25,9 @@ fn invalid(field: &'static str, message: impl Into<String>) -> WorkspaceError {
 pub(super) fn check(name: Option<&str>, spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     if let Some(name) = name {
         WorkspaceId::check_name(name).map_err(|e| invalid("name", e.to_string()))?;
+        if name == HOST {
+            return Err(invalid("name", "`host` is reserved for the machine itself: choose another name"));
+        }
     }
     if let Some(image) = &spec.image {
         check_image(image)?;
@@ -214,6 +219,7 @@ mod tests {
             assert_eq!(field(&of(None, Some(memory), None)), Some("memory"), "{memory}");
         }
         assert_eq!(field(&of(None, None, Some(1))), Some("pids"));
+        assert!(matches!(check(Some(HOST), &of(None, None, None)), Err(WorkspaceError::Invalid { field: "name", .. })));
         assert!(matches!(
             check(Some("a/b"), &of(None, None, None)),
             Err(WorkspaceError::Invalid { field: "name", .. })
