@@ -182,14 +182,12 @@ fn unpack<R: Read>(place: &Place, pieces: &mut Pieces<'_, R>) -> Result<(u64, u6
         }
         files += 1;
     }
-    drop(archive);
     // What is behind the archive's end is not looked at, but all of it has to have come.
     let mut rest = [0; 4096];
     while pieces.read(&mut rest)? > 0 {}
     Ok((files, bytes))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unreadable(e: io::Error) -> Refusal {
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => e.into(),
