@@ -105,6 +105,7 @@ fn mount(shown: &Value) -> Mount {
             name: source,
             labels: LabelSet::from([("wharf.bench".to_owned(), "1".to_owned())]),
             copy: shown["VolumeOptions"]["NoCopy"] != true,
+            size: None,
         }
     } else {
         MountKind::Bind(source)

@@ -59,6 +59,10 @@ pub struct Config {
     pub rules: SessionRules,
     /// What is kept of closed sessions.
     pub retention: Retention,
+    /// What workspaces may mount beside their volumes.
+    pub mounts: Vec<MountRule>,
+    /// The most bytes that are carried into or out of a workspace at once; `None`: the default.
+    pub files_limit: Option<u64>,
     /// Agents beside the built-in ones, or changes to those.
     pub agents: BTreeMap<String, AgentTable>,
     /// Logging.
@@ -127,6 +131,21 @@ pub struct Retention {
     pub closed_sessions: Option<Duration>,
     /// How large the log may be, in bytes, before closed sessions go early.
     pub log_size: Option<u64>,
+}
+
+/// `[[mounts]]`: a directory or file of the engine's machine that workspaces may mount.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountRule {
+    /// Its path, absolute.
+    pub host: String,
+    /// Whether it can only be mounted for reading; true unless it is said otherwise.
+    #[serde(default = "yes")]
+    pub read_only: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// `[agents.NAME]`: an agent, or what differs from the built-in one of that name.
@@ -262,6 +281,8 @@ impl Config {
             limits: file.limits()?,
             rules: rules::read(flags.idle_timeout, env, &file)?,
             retention: file.retention()?,
+            mounts: file.mounts()?,
+            files_limit: file.files_limit()?,
             log: Log {
                 level: env("WHARF_LOG").or(file.value.log.level.clone()).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
                 format: log_format(env, &file)?,

@@ -20,14 +20,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::Catalogue;
 use crate::api::{self, ApiState, Listeners};
-use crate::config::{Config, TetherTransport};
+use crate::config::{Config, MountRule, TetherTransport};
 use crate::domain::{Caps, Timestamp};
 use crate::engine::{DEFAULT_ENDPOINT, Engine};
 use crate::seal::Sealer;
 use crate::session::{Retention, Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::terminal::Terminals;
-use crate::workspace::{Transport, WorkspaceConfig, Workspaces};
+use crate::workspace::{AllowedMount, Transport, WorkspaceConfig, Workspaces};
 
 /// How long the parts get to end before they are let go. Agents are not among them: they work on in their containers.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -128,6 +128,9 @@ impl Parts {
         workspace.memory = config.limits.memory.unwrap_or(workspace.memory);
         workspace.pids = config.limits.pids.unwrap_or(workspace.pids);
         workspace.cpus = config.limits.cpus;
+        workspace.files_limit = config.files_limit.unwrap_or(workspace.files_limit);
+        let mount = |rule: &MountRule| AllowedMount { host: rule.host.clone(), read_only: rule.read_only };
+        workspace.mounts = config.mounts.iter().map(mount).collect();
         let workspaces = Workspaces::new(store.clone(), engine.clone(), workspace, tracker.clone(), stop.clone());
         let sessions = Sessions::new(
             store,

@@ -194,7 +194,7 @@ async fn an_archive_goes_in_and_comes_out() {
     let labels = [(LABEL_INSTANCE.to_owned(), ground.instance.to_string())].into();
     spec.mounts = vec![Mount {
         target: "/data".into(),
-        kind: MountKind::Volume { name: volume.clone(), labels, copy: false },
+        kind: MountKind::Volume { name: volume.clone(), labels, copy: false, size: None },
         read_only: false,
     }];
     let engine = &ground.engine;

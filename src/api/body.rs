@@ -10,7 +10,7 @@ use super::tokens::NewToken;
 use crate::domain::{Labels, WorkspaceSpec};
 use crate::session::{NewPrompt, NewSession, PermissionAnswer, SessionChanges};
 use crate::terminal::NewTerminal;
-use crate::workspace::NewWorkspace;
+use crate::workspace::{NewWorkspace, WorkspaceChanges};
 
 const MIB: usize = 1024 * 1024;
 const MAX_LABELS: usize = 32;
@@ -84,6 +84,16 @@ impl Input for NewWorkspace {
         };
         let spec = spec(fields, "", &["name"])?;
         Ok(Self { name, spec })
+    }
+}
+
+impl Input for WorkspaceChanges {
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        // Without a body nothing changes: the container is made anew as it was.
+        let changes: Self = if bytes.iter().all(u8::is_ascii_whitespace) { Self::default() } else { json(bytes)? };
+        check_env("env", changes.env.iter().flatten())?;
+        changes.labels.as_ref().map_or(Ok(()), |labels| check_labels("labels", labels))?;
+        Ok(changes)
     }
 }
 

@@ -6,6 +6,7 @@ mod all_events;
 mod body;
 mod events;
 mod extract;
+mod files;
 mod grants;
 mod health;
 mod late;
@@ -46,14 +47,15 @@ use utoipa_axum::routes;
 
 pub use access::{Access, Transport};
 pub use agents::{AgentAbilities, AgentInfo, When};
+pub use files::FilesTaken;
 pub use grants::{FIRST_TOKEN, TokenError, TokenView, Tokens};
 pub use health::{Component, Health, Readiness};
 pub use listen::{ListenError, Listeners};
 pub use problem::{Problem, ProblemBody};
-pub use stats::Stats;
 pub use rate::Rate;
 pub use scope::Scope;
 pub use serve::{Limits, serve};
+pub use stats::Stats;
 pub use terminal::{TerminalInput, TerminalOutput};
 pub use tls::{Tls, TlsError};
 pub use tokens::{MadeToken, NewToken};
@@ -120,6 +122,9 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(workspaces::stop))
         .routes(routes!(terminal::create, terminal::list))
         .routes(routes!(terminal::attach, terminal::end))
+        .routes(routes!(workspaces::recreate))
+        .routes(routes!(workspaces::logs))
+        .routes(routes!(files::get, files::put))
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::get, sessions::change, sessions::close))
         .routes(routes!(sessions::restore))

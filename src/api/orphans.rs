@@ -9,7 +9,8 @@ use super::problem::Problem;
 use crate::domain::Page;
 use crate::workspace::Orphan;
 
-/// Containers, volumes and directories of this daemon that belong to no workspace; and, marked `shared`, tether's volumes
+/// Containers, volumes and directories of this daemon that belong to no workspace; processes in connected workspaces that
+/// have a session's name and that it does not know; and, marked `shared`, tether's volumes
 /// of other versions that no container uses.
 #[utoipa::path(get, path = "/v1/orphans", tag = "health", responses((status = 200, body = Page<Orphan>)))]
 pub(super) async fn list(State(api): State<ApiState>, query: Params) -> Result<Json<Page<Orphan>>, Problem> {

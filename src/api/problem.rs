@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::terminal::TerminalError;
-use crate::workspace::WorkspaceError;
+use crate::workspace::{PathProblem, WorkspaceError};
 
 /// Seconds after which a client may try again what failed for the daemon's own reasons.
 const RETRY_SECONDS: &str = "2";
@@ -191,6 +191,23 @@ impl From<WorkspaceError> for Problem {
             WorkspaceError::Tether { .. } => problem(StatusCode::BAD_GATEWAY, "tether_failed"),
             WorkspaceError::Deleting { id } => {
                 problem(StatusCode::CONFLICT, "workspace_deleting").with("workspace", id)
+            }
+            WorkspaceError::Setup { output, .. } => {
+                problem(StatusCode::CONFLICT, "setup_failed").with("output", output)
+            }
+            WorkspaceError::Path { why, .. } => {
+                let (status, code) = match why {
+                    PathProblem::NotFound => (StatusCode::NOT_FOUND, "path_not_found"),
+                    PathProblem::Outside => (StatusCode::UNPROCESSABLE_ENTITY, "path_outside"),
+                    PathProblem::Kind => (StatusCode::UNPROCESSABLE_ENTITY, "path_kind"),
+                    PathProblem::Denied => (StatusCode::UNPROCESSABLE_ENTITY, "path_denied"),
+                    PathProblem::Archive => (StatusCode::UNPROCESSABLE_ENTITY, "archive_invalid"),
+                    PathProblem::Full => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+                };
+                problem(status, code)
+            }
+            WorkspaceError::TooLarge { limit, .. } => {
+                problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large").with("limit", limit)
             }
             WorkspaceError::Store(e) => Self::from(e),
         }

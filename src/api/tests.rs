@@ -282,7 +282,8 @@ async fn the_description_is_whole() {
     let wanted = "GET /healthz, GET /readyz, GET /metrics, GET /v1/stats, GET /v1/events, GET /v1/agents, \
         POST /v1/workspaces, GET /v1/workspaces, \
         GET /v1/workspaces/{id}, DELETE /v1/workspaces/{id}, POST /v1/workspaces/{id}/start, \
-        POST /v1/workspaces/{id}/stop, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
+        POST /v1/workspaces/{id}/stop, POST /v1/workspaces/{id}/recreate, GET /v1/workspaces/{id}/logs, \
+        GET /v1/workspaces/{id}/files, PUT /v1/workspaces/{id}/files, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
         POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \

@@ -1,4 +1,4 @@
-//! `/v1/workspaces`: make, list, read, delete, start and stop.
+//! `/v1/workspaces`: make, list, read, delete, start, stop, make anew, and their logs.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,7 @@ use super::ApiState;
 use super::extract::{Id, JsonBody, Params};
 use super::problem::Problem;
 use crate::domain::Page;
-use crate::workspace::{NewWorkspace, WorkspaceView};
+use crate::workspace::{NewWorkspace, WorkspaceChanges, WorkspaceView};
 
 /// Makes a workspace; its container is made when it is first needed.
 ///
@@ -68,10 +68,11 @@ pub(super) async fn delete(State(api): State<ApiState>, Id(id): Id, query: Param
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Starts its container, making it if need be; answers when it serves.
+/// Starts its container, making it if need be; answers when it serves, and its repository and setup command are done. A
+/// setup that failed is tried again.
 #[utoipa::path(post, path = "/v1/workspaces/{id}/start", tag = "workspaces",
     params(("id" = String, Path, description = "id or name")),
-    responses((status = 200, body = WorkspaceView), (status = 409, description = "`image_missing`, `workspace_deleting`")))]
+    responses((status = 200, body = WorkspaceView), (status = 409, description = "`image_missing`, `workspace_deleting`, `setup_failed`")))]
 pub(super) async fn start(
     State(api): State<ApiState>,
     Id(id): Id,
@@ -93,4 +94,36 @@ pub(super) async fn stop(
 ) -> Result<Json<WorkspaceView>, Problem> {
     query.only(&[])?;
     Ok(Json(api.sessions.stop_workspace(&id).await?))
+}
+
+/// Makes its container anew, with what the body changes, and starts it; the volumes stay. Its sessions rest before (a
+/// running turn is cancelled), and those that were awake resume in the new container. A setup that failed is tried again.
+#[utoipa::path(post, path = "/v1/workspaces/{id}/recreate", tag = "workspaces",
+    params(("id" = String, Path, description = "id or name")),
+    request_body = Option<WorkspaceChanges>,
+    responses((status = 200, body = WorkspaceView),
+        (status = 409, description = "`image_missing`, `workspace_deleting`, `setup_failed`"),
+        (status = 504, description = "`timeout`: what was asked for goes on")))]
+pub(super) async fn recreate(
+    State(api): State<ApiState>,
+    Id(id): Id,
+    query: Params,
+    JsonBody(changes): JsonBody<WorkspaceChanges>,
+) -> Result<Json<WorkspaceView>, Problem> {
+    query.only(&[])?;
+    Ok(Json(api.sessions.recreate_workspace(&id, changes).await?))
+}
+
+/// Its log, a line each behind its time: what happened to it, what cloning and setup command wrote, and what its
+/// container's first process said.
+#[utoipa::path(get, path = "/v1/workspaces/{id}/logs", tag = "workspaces", params(
+    ("id" = String, Path, description = "id or name"),
+    ("tail" = Option<u64>, Query, description = "lines of before at most; 1000 by default"),
+    ("follow" = Option<bool>, Query, description = "whether new lines follow"),
+), responses((status = 200, description = "lines", body = String, content_type = "text/plain")))]
+pub(super) async fn logs(State(api): State<ApiState>, Id(id): Id, query: Params) -> Result<Response, Problem> {
+    let query = query.only(&["tail", "follow"])?;
+    let tail = query.number("tail")?.map_or(1000, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
+    let lines = api.workspaces.logs(&id, tail, query.flag("follow")?).await?;
+    Ok(super::files::text(lines, api.stop.clone()))
 }

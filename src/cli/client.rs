@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -185,6 +185,24 @@ impl Client {
     ) -> Result<(StatusCode, T), Failure> {
         let response = self.send(self.http.request(method, self.url(path, &Query::new())).json(body)).await?;
         Ok((response.status(), self.read(response).await?))
+    }
+
+    /// GET of something that is no JSON: the answer, to be read piece by piece.
+    pub(super) async fn download(&self, path: &[&str], query: &Query) -> Result<Response, Failure> {
+        self.send(self.http.get(self.url(path, query))).await
+    }
+
+    /// PUT of a body that comes piece by piece.
+    pub(super) async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &Query,
+        kind: &'static str,
+        body: reqwest::Body,
+    ) -> Result<T, Failure> {
+        let request = self.http.put(self.url(path, query)).header(CONTENT_TYPE, kind).body(body);
+        let response = self.send(request).await?;
+        self.read(response).await
     }
 
     /// POST with an `Idempotency-Key`; a daemon that goes away meanwhile is waited for and asked again, which the key

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AgentTable, ConfigError, Env, Limits, LogFormat, Rate, Retention, TetherTransport, TlsFiles, duration, size, value,
+    AgentTable, ConfigError, Env, Limits, LogFormat, MountRule, Rate, Retention, TetherTransport, TlsFiles, duration,
+    size, value,
 };
 
 /// A file that was read; empty where there is none.
@@ -34,6 +35,8 @@ pub(super) struct Root {
     rate: Rate,
     limits: LimitsTable,
     retention: RetentionTable,
+    mounts: Vec<MountRule>,
+    files: FilesTable,
     agents: BTreeMap<String, AgentTable>,
     pub(super) log: LogTable,
 }
@@ -73,6 +76,12 @@ struct TlsTable {
 enum Size {
     Bytes(u64),
     Text(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilesTable {
+    limit: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -167,6 +176,19 @@ impl File {
             Some(Size::Text(text)) => {
                 let bytes = size::parse_size(text);
                 bytes.map(Some).ok_or_else(|| value(self.place(key), format!("`{text}` is not like `2GiB`")))
+            }
+        }
+    }
+
+    pub(super) fn files_limit(&self) -> Result<Option<u64>, ConfigError> {
+        self.size("files.limit", self.value.files.limit.as_ref())
+    }
+
+    pub(super) fn mounts(&self) -> Result<Vec<MountRule>, ConfigError> {
+        match self.value.mounts.iter().find(|mount| !mount.host.starts_with('/')) {
+            None => Ok(self.value.mounts.clone()),
+            Some(mount) => {
+                Err(value(self.place("mounts.host"), format!("`{}` has to be an absolute path", mount.host)))
             }
         }
     }

@@ -17,9 +17,11 @@ pub use page::Page;
 pub use permission::{PermissionOption, PermissionOptionKind, PermissionRecord, PermissionState};
 pub use prompt::{PromptRecord, PromptState, TurnError, WhenBusy};
 pub use session::{
-    AUTOMATED_LABEL, Caps, Dirty, Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord, SessionStatus, Spent,
-    TurnOutcome, TurnProgress,
+    AUTOMATED_LABEL, Caps, Dirty, Labels, OutboxEntry, PermissionPolicy, ProcessProgress, Progress, SessionRecord,
+    SessionStatus, Spent, TurnOutcome, TurnProgress,
 };
 pub use setting::{FileSetting, Setting};
 pub use time::Timestamp;
-pub use workspace::{Network, Repo, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus};
+pub use workspace::{
+    Credentials, ExtraMount, Network, Repo, Setup, SetupFailure, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus,
+};

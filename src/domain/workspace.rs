@@ -46,9 +46,50 @@ impl From<Network> for String {
 pub struct Repo {
     /// Where from.
     pub url: String,
-    /// Branch, tag or commit.
+    /// Branch, tag or commit; by default the branch that the repository's HEAD names.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Sent to the repository's host while it is cloned, and nowhere kept afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+/// What a repository's host asks for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// The user's name; many hosts take any name with a token.
+    #[serde(default = "any_user")]
+    pub username: String,
+    /// The password or the token.
+    pub password: String,
+}
+
+fn any_user() -> String {
+    "git".to_owned()
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A directory or file of the engine's machine that the operator's configuration allows to be shown in workspaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraMount {
+    /// Its path there, exactly as the configuration has it.
+    pub host: String,
+    /// Where it is shown inside, absolute.
+    pub path: String,
+    /// Whether it can only be read.
+    #[serde(default = "yes")]
+    pub read_only: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What a workspace is made from; two equal specs make equal containers.
@@ -70,13 +111,20 @@ pub struct WorkspaceSpec {
     /// Limit of processes and threads; by default the configuration's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// The most bytes that each of its volumes (`/workspace` and the home) holds, where the engine's file system can limit
+    /// them; where it can't, a spec with this is refused. By default unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
     /// Network: `default`, `none`, or the name of an existing one.
     #[schema(value_type = String)]
     pub network: Network,
     /// Repository to clone once into the workspace's volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo: Option<Repo>,
-    /// Shell command to run once after the repository is there.
+    /// More to mount, each allowed by the operator's configuration (`[[mounts]]`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<ExtraMount>,
+    /// Shell command to run once after the repository is there, in `/workspace` and as the agents' user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
     /// Free labels.
@@ -96,12 +144,41 @@ pub struct WorkspaceRecord {
     /// The spec's environment, encrypted (guarantee 12).
     #[serde(with = "super::sealed_bytes")]
     pub sealed_env: Option<Vec<u8>>,
+    /// The repository's credentials, encrypted; dropped once it is cloned.
+    #[serde(default, with = "super::sealed_bytes")]
+    pub sealed_credentials: Option<Vec<u8>>,
+    /// How far repository and setup command have come.
+    #[serde(default)]
+    pub setup: Setup,
     /// The session that an ephemeral workspace goes with.
     pub ephemeral_of: Option<SessionId>,
     /// When it was made.
     pub created: Timestamp,
     /// Set by the first step of a deletion, so that a crash in the middle is finished at the next start.
     pub deleting: bool,
+}
+
+/// How far a workspace's repository and setup command have come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Setup {
+    /// The repository is there: it is never cloned again.
+    pub cloned: bool,
+    /// The setup command has run: it never runs again.
+    pub done: bool,
+    /// How often one of the two was tried and failed: each try has a name of its own.
+    pub attempt: u32,
+    /// Why the last try failed; cleared when it is to be tried again.
+    pub failure: Option<SetupFailure>,
+}
+
+/// A repository that could not be cloned, or a setup command that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetupFailure {
+    /// What failed and how.
+    pub message: String,
+    /// The end of what it wrote.
+    pub output: String,
 }
 
 /// What the engine says of a workspace's container.
@@ -116,6 +193,8 @@ pub enum WorkspaceStatus {
     Running,
     /// Runs, frozen by someone.
     Paused,
+    /// Its repository could not be cloned or its setup command failed: start and recreate try again.
+    Error,
     /// The engine can't be asked.
     Unknown,
 }

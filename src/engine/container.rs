@@ -6,7 +6,7 @@ use bollard::{
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
         ContainerSummaryStateEnum, HostConfig, HostConfigLogConfig, Mount as BollardMount, MountType,
-        MountVolumeOptions, RestartPolicy, RestartPolicyNameEnum,
+        MountVolumeOptions, MountVolumeOptionsDriverConfig, RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
@@ -21,7 +21,7 @@ use crate::domain::Network;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountKind {
     /// A named volume, made with these labels where it does not exist; `copy`: a new one is filled with what the image
-    /// has at the target.
+    /// has at the target; `size`: the most bytes that a new one holds, where the engine's file system can limit them.
     Volume {
         /// Its name.
         name: String,
@@ -29,6 +29,8 @@ pub enum MountKind {
         labels: LabelSet,
         /// Whether a new one takes the image's files.
         copy: bool,
+        /// The most bytes of a new one.
+        size: Option<u64>,
     },
     /// A directory of the engine's machine, absolute.
     Bind(String),
@@ -46,7 +48,7 @@ pub struct Mount {
 }
 
 /// A container to make. What it is always made with: no capability but `cap_add`, no new privileges, the engine's
-/// default seccomp profile, no log, no restart, no swap beyond the memory limit.
+/// default seccomp profile, a small log, no restart, no swap beyond the memory limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerSpec {
     /// Its unique name.
@@ -237,21 +239,30 @@ fn host_config(spec: &ContainerSpec) -> HostConfig {
         security_opt: Some(vec!["no-new-privileges".into()]),
         readonly_rootfs: Some(spec.read_only_root),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+        log_config: Some(HostConfigLogConfig { typ: Some("json-file".into()), config: Some(log_limits()) }),
         init: Some(false),
         ..Default::default()
     }
+}
+
+/// What PID 1 says is little, and an agent's output does not come here.
+fn log_limits() -> HashMap<String, String> {
+    [("max-size", "1m"), ("max-file", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 fn mount(mount: &Mount) -> BollardMount {
     let mut made =
         BollardMount { target: Some(mount.target.clone()), read_only: Some(mount.read_only), ..Default::default() };
     match &mount.kind {
-        MountKind::Volume { name, labels, copy } => {
+        MountKind::Volume { name, labels, copy, size } => {
             made.typ = Some(MountType::VOLUME);
             made.source = Some(name.clone());
             made.volume_options = Some(MountVolumeOptions {
                 no_copy: Some(!copy),
+                driver_config: size.map(|size| MountVolumeOptionsDriverConfig {
+                    name: Some("local".into()),
+                    options: Some([("size".to_owned(), size.to_string())].into()),
+                }),
                 labels: Some(labels.clone().into_iter().collect()),
                 ..Default::default()
             });

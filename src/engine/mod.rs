@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod exec;
 mod image;
+mod logs;
 mod network;
 mod transport;
 mod volume;

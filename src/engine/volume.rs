@@ -30,6 +30,25 @@ impl Engine {
         self.call(&format!("volume {name}"), LONG, self.docker.create_volume(request)).await.map(drop)
     }
 
+    /// Whether the engine's file system can limit a volume's size; `Err` within: why it can't, in the engine's words.
+    /// Asked by making one that is `name` and removing it: nothing else tells.
+    ///
+    /// # Errors
+    /// `Unreachable`, …
+    pub async fn limits_volumes(&self, name: &str, labels: &LabelSet) -> Result<Result<(), String>, EngineError> {
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver_opts: Some([("size".to_owned(), (1_u64 << 30).to_string())].into()),
+            labels: Some(labels.clone().into_iter().collect()),
+            ..Default::default()
+        };
+        match self.call(&format!("volume {name}"), LONG, self.docker.create_volume(request)).await {
+            Ok(_) => self.remove_volume(name).await.map(Ok),
+            Err(EngineError::Invalid { message } | EngineError::Other { message, .. }) => Ok(Err(message)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether a volume exists.
     ///
     /// # Errors

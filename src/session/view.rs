@@ -18,7 +18,7 @@ pub enum WorkspaceChoice {
     /// An existing one, by id or name.
     Existing(String),
     /// One of its own, ephemeral, from this spec.
-    Inline(WorkspaceSpec),
+    Inline(Box<WorkspaceSpec>),
 }
 
 /// A session to make.

@@ -7,6 +7,7 @@ use std::{
 };
 
 mod connect;
+mod files;
 
 use super::serve;
 
@@ -33,6 +34,8 @@ const USAGE: &str = "usage:
       holds processes and their output; meant to be a container's first process
   wharf-tether connect --socket PATH
       carries stdin and stdout to and from the serving tether
+  wharf-tether files get|put [--tar] --limit BYTES -- PATH
+      carries files out of the workspace and into it
   wharf-tether --version";
 
 /// Runs the program.
@@ -42,6 +45,7 @@ pub fn main(system: System) -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("serve") => serve::Options::parse(&args[1..]).and_then(|options| serve::run(options, system)),
         Some("connect") => connect::run(&args[1..]),
+        Some("files") => files::run(&args[1..]),
         Some("keep") => serve::keep(system),
         Some("launch") => return serve::launch(),
         Some("--version") => {

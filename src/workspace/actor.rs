@@ -107,6 +107,7 @@ impl Actor {
             Command::Attach { record, reply } => self.attach(record, reply),
             Command::Stop { only_unused: true, reply } => self.stop_unused(reply),
             Command::Stop { only_unused: false, reply } => self.stop(reply),
+            Command::Recreate { record, reply } => self.recreate(record, reply),
             Command::Delete { record, reply } => self.delete(record, reply),
             Command::Happened { container, kind } => self.happened(container, kind),
             Command::Seen(container) => self.seen(container),
@@ -123,7 +124,9 @@ impl Actor {
     fn attach(&mut self, record: Box<WorkspaceRecord>, reply: Reply<TetherClient>) {
         match &mut self.work {
             Work::BringUp(_, waiting) => return waiting.push(reply),
-            Work::Stop(..) | Work::Delete(..) => return self.wait(Command::Attach { record, reply }),
+            Work::Stop(..) | Work::Recreate(..) | Work::Delete(..) => {
+                return self.wait(Command::Attach { record, reply });
+            }
             Work::Idle => {}
         }
         let status = self.slot.status();
@@ -137,13 +140,17 @@ impl Actor {
                 return;
             }
             None => {
+                // What it would find is of the run before.
+                self.look = None;
                 self.run = Run { disconnect: self.shared.stop.child_token(), ..Run::default() };
                 let bring_up = BringUp {
                     shared: Arc::clone(&self.shared),
                     record: *record,
                     run: self.run.clone(),
-                    status,
+                    // A setup that failed says nothing of the container.
+                    status: if status == WorkspaceStatus::Error { WorkspaceStatus::Unknown } else { status },
                     outdated: self.outdated,
+                    log: self.slot.log.clone(),
                 };
                 Box::pin(bring_up.run())
             }
@@ -154,7 +161,9 @@ impl Actor {
     fn stop(&mut self, reply: Reply<()>) {
         match &mut self.work {
             Work::Stop(_, waiting) => return waiting.push(reply),
-            Work::Delete(..) => return self.wait(Command::Stop { only_unused: false, reply }),
+            Work::Recreate(..) | Work::Delete(..) => {
+                return self.wait(Command::Stop { only_unused: false, reply });
+            }
             Work::BringUp(..) | Work::Idle => {}
         }
         let broken_off = self.break_off("stopped");
@@ -179,7 +188,7 @@ impl Actor {
     fn delete(&mut self, record: Box<WorkspaceRecord>, reply: Option<Reply<()>>) {
         match &mut self.work {
             Work::Delete(_, waiting) => return waiting.extend(reply),
-            Work::Stop(..) => return self.wait(Command::Delete { record, reply }),
+            Work::Stop(..) | Work::Recreate(..) => return self.wait(Command::Delete { record, reply }),
             Work::BringUp(..) | Work::Idle => {}
         }
         let broken_off = self.break_off("deleted");
@@ -189,6 +198,20 @@ impl Actor {
             lifecycle::delete(shared, *record).await
         });
         self.work = Work::Delete(work, reply.into_iter().collect());
+    }
+
+    fn recreate(&mut self, record: Box<WorkspaceRecord>, reply: Reply<()>) {
+        if matches!(self.work, Work::Stop(..) | Work::Recreate(..) | Work::Delete(..)) {
+            return self.wait(Command::Recreate { record, reply });
+        }
+        let broken_off = self.break_off("made anew");
+        self.disconnect();
+        let shared = Arc::clone(&self.shared);
+        let work = Box::pin(async move {
+            broken_off.await;
+            lifecycle::recreate(shared, *record).await
+        });
+        self.work = Work::Recreate(work, reply);
     }
 
     /// Breaks a bring-up off. What follows waits for the call that it has with the engine: one that is dropped is
@@ -217,6 +240,15 @@ impl Actor {
                     self.set(if exists { WorkspaceStatus::Stopped } else { WorkspaceStatus::Absent }, None);
                 }
                 answer(waiting, &result.map(drop));
+            }
+            (Done::Recreated(result), Work::Recreate(_, reply)) => {
+                if result.is_ok() {
+                    (self.container, self.outdated) = (None, false);
+                    self.set(WorkspaceStatus::Absent, Some(reasons::ANEW.to_owned()));
+                } else {
+                    self.set(WorkspaceStatus::Unknown, None);
+                }
+                answer(vec![reply], &result);
             }
             (Done::Deleted(result), Work::Delete(_, waiting)) => {
                 let gone = result.is_ok();
@@ -247,7 +279,12 @@ impl Actor {
                 self.set(WorkspaceStatus::Running, None);
                 Ok(client)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if matches!(error, WorkspaceError::Setup { .. }) {
+                    self.set(WorkspaceStatus::Error, Some(error.to_string()));
+                }
+                Err(error)
+            }
         }
     }
 
@@ -258,7 +295,7 @@ impl Actor {
         // Before it is started, what is heard is of the run before; a stop or a delete looks for itself.
         match &self.work {
             Work::BringUp(..) if !self.run.started.load(Ordering::Relaxed) => return,
-            Work::Stop(..) | Work::Delete(..) => return,
+            Work::Stop(..) | Work::Recreate(..) | Work::Delete(..) => return,
             Work::BringUp(..) | Work::Idle => {}
         }
         match kind {
@@ -272,8 +309,14 @@ impl Actor {
                 self.container = Some(container);
                 self.set(WorkspaceStatus::Running, None);
             }
-            EventKind::Paused => self.set(WorkspaceStatus::Paused, Some(reasons::PAUSED.to_owned())),
-            EventKind::Oom => self.set(WorkspaceStatus::Running, Some(reasons::child_oom(self.memory))),
+            EventKind::Paused => {
+                self.note(reasons::PAUSED.to_owned());
+                self.set(WorkspaceStatus::Paused, Some(reasons::PAUSED.to_owned()));
+            }
+            EventKind::Oom => {
+                self.note(reasons::child_oom(self.memory));
+                self.set(WorkspaceStatus::Running, Some(reasons::child_oom(self.memory)));
+            }
         }
     }
 
@@ -328,6 +371,7 @@ impl Actor {
     /// The run is over, and not by a call of ours.
     fn ended(&mut self, status: WorkspaceStatus, reason: String) {
         tracing::info!(workspace = %self.id, reason, "its container ended");
+        self.note(reason.clone());
         self.set(status, Some(reason));
         self.run.lost.cancel();
         self.slot.set_client(None);
@@ -348,6 +392,12 @@ impl Actor {
         self.run.disconnect.cancel();
         self.slot.set_client(None);
         self.closed = None;
+    }
+
+    /// Tells it in the workspace's log.
+    fn note(&self, what: String) {
+        let log = self.slot.log.clone();
+        self.shared.tracker.spawn(async move { log.line("wharf", &what).await });
     }
 
     fn set(&self, status: WorkspaceStatus, reason: Option<String>) {

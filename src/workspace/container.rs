@@ -22,8 +22,10 @@ pub(super) const HOST_SOCKET: &str = "s";
 /// How long tether has to end all processes, in seconds.
 pub(super) const GRACE_SECONDS: u32 = 10;
 /// The agent's working directory and home; the volumes behind them belong to the user that agents run as.
-const WORK: &str = "/workspace";
-const HOME: &str = "/home/agent";
+pub(super) const WORK: &str = "/workspace";
+pub(super) const HOME: &str = "/home/agent";
+/// The user and the group that everything of a workspace but tether runs as.
+pub(super) const USER: u32 = 1000;
 /// In memory: what agents are given lies here for as long as they run.
 const FILES: &str = "/run/wharf-files";
 const STATE: &str = "/var/lib/wharf";
@@ -87,10 +89,10 @@ fn entrypoint(with_host_socket: bool) -> Vec<String> {
 
 fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, host_dir: Option<&Path>) -> Vec<Mount> {
     let volumes = names::volumes(&record.id);
-    let volume = |target: &str, name: String, copy| Mount {
-        target: target.to_owned(),
-        kind: MountKind::Volume { name, labels: labels.clone(), copy },
-        read_only: false,
+    let volume = |target: &str, name: String, copy| {
+        let size = record.spec.disk.filter(|_| copy);
+        let kind = MountKind::Volume { name, labels: labels.clone(), copy, size };
+        Mount { target: target.to_owned(), kind, read_only: false }
     };
     let mut mounts = vec![
         tether.mount(true),
@@ -98,6 +100,10 @@ fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, ho
         volume(HOME, volumes.home, true),
         volume(STATE, volumes.tether, false),
     ];
+    for extra in &record.spec.mounts {
+        let kind = MountKind::Bind(extra.host.clone());
+        mounts.push(Mount { target: extra.path.clone(), kind, read_only: extra.read_only });
+    }
     if let Some(dir) = host_dir {
         let source = dir.to_string_lossy().into_owned();
         mounts.push(Mount { target: HOST_DIR.to_owned(), kind: MountKind::Bind(source), read_only: false });
@@ -108,7 +114,7 @@ fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, ho
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Timestamp, WorkspaceId, WorkspaceSpec};
+    use crate::domain::{Setup, Timestamp, WorkspaceId, WorkspaceSpec};
 
     #[test]
     fn nothing_of_the_environment_is_in_it() {
@@ -117,6 +123,8 @@ mod tests {
             name: Some("n".into()),
             spec: WorkspaceSpec { env: [("TOKEN".into(), "hunter2".into())].into(), ..Default::default() },
             sealed_env: Some(b"hunter2".to_vec()),
+            sealed_credentials: Some(b"hunter2".to_vec()),
+            setup: Setup::default(),
             ephemeral_of: None,
             created: Timestamp::now(),
             deleting: false,

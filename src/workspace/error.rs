@@ -1,5 +1,7 @@
 //! What can be wrong with a call on a workspace.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{engine::EngineError, store::StoreError};
 
 /// What can be wrong with a call on a workspace.
@@ -53,6 +55,30 @@ pub enum WorkspaceError {
         /// In what way.
         message: String,
     },
+    /// The repository could not be cloned, or the setup command failed.
+    #[error("{message}: `wharf workspaces start` tries again; it wrote: {output}")]
+    Setup {
+        /// What failed and how.
+        message: String,
+        /// The end of what it wrote.
+        output: String,
+    },
+    /// A path that leads out of the workspace, that does not exist, or that is of another kind.
+    #[error("{message}")]
+    Path {
+        /// Why it is refused.
+        why: PathProblem,
+        /// In words.
+        message: String,
+    },
+    /// More than the configuration allows.
+    #[error("{what} has more than {limit} bytes, the most that is carried at once")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The most, in bytes.
+        limit: u64,
+    },
     /// The workspace is being deleted.
     #[error("workspace {id} is being deleted")]
     Deleting {
@@ -62,6 +88,24 @@ pub enum WorkspaceError {
     /// The store could not serve.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a path can't be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathProblem {
+    /// It leads out of the workspace: by `..`, by a link, or from the start.
+    Outside,
+    /// There is nothing.
+    NotFound,
+    /// It is a directory where a file is needed, a file where a directory is, or neither.
+    Kind,
+    /// The agents' user may not.
+    Denied,
+    /// The archive can't be read, or has an entry that can't be.
+    Archive,
+    /// The disk is full.
+    Full,
 }
 
 /// What to do where the engine does not have an image.

@@ -15,11 +15,14 @@ use super::{
     WorkspaceError,
     connector::{Connector, UNTIL_LISTENING},
     container::{self, GRACE_SECONDS, PROGRAM},
-    host_socket, names, reasons,
+    host_socket,
+    logbook::Logbook,
+    names, reasons,
+    setup::{self, Pending},
     shared::Shared,
 };
 use crate::{
-    domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
+    domain::{Setup, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
     engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
     tether::client::TetherClient,
@@ -50,6 +53,8 @@ pub(super) struct BringUp {
     pub(super) status: WorkspaceStatus,
     /// Whether it was made with another version of tether.
     pub(super) outdated: bool,
+    /// What is told of it.
+    pub(super) log: Logbook,
 }
 
 /// A connected workspace.
@@ -62,8 +67,39 @@ pub(super) struct Up {
 }
 
 impl BringUp {
-    /// Makes the container where there is none, starts it, connects.
+    /// Makes the container where there is none, starts it, connects, and sets up what is not yet.
     pub(super) async fn run(mut self) -> Result<Up, WorkspaceError> {
+        // Whoever asked may have read it before it was changed.
+        if let Some(record) = self.shared.store.workspace(&self.record.id)? {
+            self.record = record;
+        }
+        if let Some(failure) = &self.record.setup.failure {
+            return Err(setup::error(failure));
+        }
+        let up = self.up().await?;
+        self.set_up(&up.client).await?;
+        Ok(up)
+    }
+
+    async fn set_up(&mut self, client: &TetherClient) -> Result<(), WorkspaceError> {
+        if setup::is_done(&self.record) {
+            return Ok(());
+        }
+        let pending = Pending { shared: &self.shared, record: &mut self.record, client, log: &self.log };
+        let done = tokio::select! {
+            biased;
+            () = self.run.lost.cancelled() => {
+                Err(WorkspaceError::Tether { message: "the container ended while it was set up".to_owned() })
+            }
+            done = pending.run() => done,
+        };
+        if done.is_err() {
+            self.run.disconnect.cancel();
+        }
+        done
+    }
+
+    async fn up(&mut self) -> Result<Up, WorkspaceError> {
         if self.status == WorkspaceStatus::Unknown {
             self.look().await?;
         }
@@ -204,7 +240,10 @@ impl BringUp {
             let instance = shared.store.instance();
             let spec = container::spec(&self.record, instance, &defaults, &shared.tether, host_dir.as_deref());
             match shared.engine.create_container(&spec).await {
-                Ok(id) => return Ok(Some(id)),
+                Ok(id) => {
+                    self.log.line("wharf", &format!("its container is made from {}", spec.image)).await;
+                    return Ok(Some(id));
+                }
                 Err(EngineError::Conflict { .. }) => return self.check_ours(&spec.name).await.map(|()| None),
                 Err(error) if is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
                 Err(error) => return Err(error.into()),
@@ -277,6 +316,25 @@ pub(super) async fn stop(shared: Arc<Shared>, id: WorkspaceId) -> Result<bool, W
     Err(WorkspaceError::Engine { message: format!("container {name} was stopped, and still runs") })
 }
 
+/// Removes the container, keeps the volumes, and only then takes the changed record: what a crash leaves in between is
+/// the workspace as it was.
+pub(super) async fn recreate(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
+    stop(Arc::clone(&shared), record.id.clone()).await?;
+    shared.engine.remove_container(&names::container(&record.id)).await?;
+    let not_found = || WorkspaceError::NotFound { looked_up: record.id.to_string() };
+    let stored = shared.store.workspace(&record.id)?.ok_or_else(not_found)?;
+    // What was set up while the changes were being checked is set up.
+    record.setup = Setup { failure: None, ..stored.setup };
+    record.deleting = stored.deleting;
+    if record.setup.cloned {
+        record.spec.repo = stored.spec.repo;
+        record.sealed_credentials = None;
+    }
+    let mut batch = Batch::new();
+    batch.put_workspace(record);
+    Ok(shared.store.commit(batch).await?)
+}
+
 /// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
 /// is finished later.
 pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
@@ -294,6 +352,8 @@ pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> 
         engine.remove_volume(&volume).await?;
     }
     on_disk(shared.host_dir(&id), host_socket::remove).await?;
+    let removed = shared.slot(&id).log.remove().await;
+    removed.map_err(|e| WorkspaceError::Engine { message: format!("the workspace's log: {e}") })?;
     let mut batch = Batch::new();
     batch.delete_workspace(id);
     shared.store.commit(batch).await?;

@@ -1,55 +1,25 @@
 //! The manager of workspaces.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use utoipa::ToSchema;
 
 use super::{
-    EngineState, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState, names, orphans,
+    EngineState, NewWorkspace, Orphan, WorkspaceConfig, WorkspaceError, WorkspaceState, WorkspaceView, mounts, names,
+    orphans,
     shared::Shared,
     spec, watcher,
     work::{Command, Reply},
 };
 use crate::{
-    domain::{Network, Page, SessionId, Timestamp, WorkspaceId, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus},
+    domain::{
+        Network, Page, SessionId, Setup, Timestamp, WorkspaceId, WorkspaceRecord, WorkspaceSpec, WorkspaceStatus,
+    },
     engine::{ContainerState, Engine, EngineError, LABEL_INSTANCE, LABEL_WORKSPACE},
     store::{Batch, Store, StoreError},
     tether::client::TetherClient,
 };
-
-/// A workspace to make.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct NewWorkspace {
-    /// A unique name.
-    pub name: Option<String>,
-    /// What it is made from.
-    #[serde(flatten)]
-    pub spec: WorkspaceSpec,
-}
-
-/// A workspace as clients see it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct WorkspaceView {
-    /// Its id.
-    pub id: WorkspaceId,
-    /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What the engine says of its container.
-    pub status: WorkspaceStatus,
-    /// What it is made from; values of `env` are not shown.
-    pub spec: WorkspaceSpec,
-    /// Whether it goes with its session.
-    pub ephemeral: bool,
-    /// Its open sessions.
-    pub sessions: usize,
-    /// When it was made.
-    pub created: Timestamp,
-}
 
 /// All workspaces of a daemon; cheap to clone.
 #[derive(Clone)]
@@ -109,8 +79,8 @@ impl Workspaces {
             return Err(WorkspaceError::Deleting { id: id.to_string() });
         }
         let mut theirs = record.spec.clone();
-        theirs.env = self.env(&record)?;
-        if theirs == self.resolved(spec) {
+        theirs.env = self.shared.env(&record)?;
+        if theirs == without_credentials(self.resolved(spec)) {
             self.view(&record)
         } else {
             Err(WorkspaceError::NameTaken { name: name.to_owned(), id: id.to_string() })
@@ -129,26 +99,47 @@ impl Workspaces {
     ) -> Result<WorkspaceRecord, WorkspaceError> {
         spec::check(name.as_deref(), &spec)?;
         let mut spec = self.resolved(spec);
-        let image = spec.image.clone().unwrap_or_default();
-        if !self.shared.engine.image_exists(&image).await? {
-            return Err(WorkspaceError::image_missing(image));
-        }
-        if let Network::Named(network) = &spec.network
-            && !self.shared.engine.network_exists(network).await?
-        {
-            let message = format!("the engine has no network `{network}`: `docker network create {network}` makes it");
-            return Err(WorkspaceError::Invalid { field: "network", message });
-        }
+        self.check_engine(&spec).await?;
         let env = std::mem::take(&mut spec.env);
+        let credentials = spec.repo.as_mut().and_then(|repo| repo.credentials.take());
         Ok(WorkspaceRecord {
             id: WorkspaceId::new(),
             name,
             spec,
-            sealed_env: self.seal(&env)?,
+            sealed_env: (!env.is_empty()).then(|| self.shared.seal(&env)).transpose()?,
+            sealed_credentials: credentials.map(|credentials| self.shared.seal(&credentials)).transpose()?,
+            setup: Setup::default(),
             ephemeral_of,
             created: Timestamp::now(),
             deleting: false,
         })
+    }
+
+    /// Checks a spec against what the operator allows and the engine has.
+    pub(super) async fn check_engine(&self, spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
+        let Shared { engine, config, .. } = &*self.shared;
+        mounts::check(&spec.mounts, &config.mounts, engine.endpoint())?;
+        let image = spec.image.as_deref().unwrap_or_default();
+        if !engine.image_exists(image).await? {
+            return Err(WorkspaceError::image_missing(image.to_owned()));
+        }
+        if let Network::Named(network) = &spec.network
+            && !engine.network_exists(network).await?
+        {
+            let message = format!("the engine has no network `{network}`: `docker network create {network}` makes it");
+            return Err(WorkspaceError::Invalid { field: "network", message });
+        }
+        if spec.disk.is_some() {
+            let labels = [(LABEL_INSTANCE.to_owned(), self.shared.store.instance().to_string())].into();
+            let probe = format!("wharf-probe-{}", uuid::Uuid::new_v4().simple());
+            if let Err(why) = engine.limits_volumes(&probe, &labels).await? {
+                let message = format!(
+                    "the engine can't limit a volume's size here ({why}): leave it out, or keep the engine's data on XFS mounted with `pquota`"
+                );
+                return Err(WorkspaceError::Invalid { field: "disk", message });
+            }
+        }
+        Ok(())
     }
 
     /// By id or name.
@@ -191,14 +182,15 @@ impl Workspaces {
         Ok(Page { items, next })
     }
 
-    /// Starts its container, making it if need be; returns when tether answers.
+    /// Starts its container, making it if need be; returns when tether answers. A setup that failed is tried again.
     ///
     /// # Errors
     /// As of [`attach`](Self::attach).
     pub async fn start(&self, id: &str) -> Result<WorkspaceView, WorkspaceError> {
         let record = self.resolve(id)?;
+        self.try_again(&record).await?;
         self.attach(&record.id).await?;
-        self.view(&record)
+        self.get(record.id.as_str()).await
     }
 
     /// Stops its container and proves that nothing of it runs.
@@ -293,7 +285,7 @@ impl Workspaces {
     /// # Errors
     /// `Engine` where it can't be unsealed.
     pub fn process_env(&self, record: &WorkspaceRecord) -> Result<Vec<(String, String)>, WorkspaceError> {
-        Ok(self.env(record)?.into_iter().collect())
+        Ok(self.shared.env(record)?.into_iter().collect())
     }
 
     /// Containers, volumes and directories of this daemon that the registry does not know, and tether's volumes of
@@ -324,11 +316,13 @@ impl Workspaces {
             sessions += usize::from(store.session(&id)?.is_some_and(|session| session.closed.is_none()));
         }
         let mut spec = record.spec.clone();
-        spec.env = self.env(record)?.into_keys().map(|name| (name, HIDDEN.to_owned())).collect();
+        spec.env = self.shared.env(record)?.into_keys().map(|name| (name, HIDDEN.to_owned())).collect();
+        let failed = record.setup.failure.is_some();
         Ok(WorkspaceView {
             id: record.id.clone(),
             name: record.name.clone(),
-            status: self.shared.status(&record.id),
+            status: if failed { WorkspaceStatus::Error } else { self.shared.status(&record.id) },
+            error: record.setup.failure.clone(),
             spec,
             ephemeral: record.ephemeral_of.is_some(),
             sessions,
@@ -342,24 +336,9 @@ impl Workspaces {
     }
 
     /// The spec with what it leaves open and must not change later.
-    fn resolved(&self, mut spec: WorkspaceSpec) -> WorkspaceSpec {
+    pub(super) fn resolved(&self, mut spec: WorkspaceSpec) -> WorkspaceSpec {
         spec.image.get_or_insert_with(|| self.shared.config.default_image.clone());
         spec
-    }
-
-    fn seal(&self, env: &BTreeMap<String, String>) -> Result<Option<Vec<u8>>, WorkspaceError> {
-        if env.is_empty() {
-            return Ok(None);
-        }
-        let clear = serde_json::to_vec(env).map_err(|e| broken_seal(&e))?;
-        self.shared.config.sealer.seal(&clear).map(Some).map_err(|e| broken_seal(&e))
-    }
-
-    fn env(&self, record: &WorkspaceRecord) -> Result<BTreeMap<String, String>, WorkspaceError> {
-        let Some(sealed) = &record.sealed_env else { return Ok(BTreeMap::new()) };
-        let clear = self.shared.config.sealer.open(sealed).map_err(|e| broken_seal(&e))?;
-        // The error of a value that can't be read would show a part of it.
-        serde_json::from_slice(&clear).map_err(|_| broken_seal(&"it is not an environment"))
     }
 
     pub(super) async fn command<T>(
@@ -379,9 +358,13 @@ impl Workspaces {
     }
 }
 
+/// They are not kept, so they don't tell workspaces apart.
+fn without_credentials(mut spec: WorkspaceSpec) -> WorkspaceSpec {
+    if let Some(repo) = &mut spec.repo {
+        repo.credentials = None;
+    }
+    spec
+}
+
 /// Shown in place of a variable's value.
 const HIDDEN: &str = "***";
-
-fn broken_seal(why: &dyn std::fmt::Display) -> WorkspaceError {
-    WorkspaceError::Engine { message: format!("the workspace's environment: {why}") }
-}

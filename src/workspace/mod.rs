@@ -7,26 +7,39 @@
 //! ```
 
 mod actor;
+mod changes;
 mod clock;
 mod connector;
 mod container;
 mod error;
+mod files;
 mod host_socket;
 mod lifecycle;
+mod logbook;
+mod logs;
 mod manager;
+mod mounts;
 mod names;
 mod orphans;
 mod reasons;
+mod setup;
 mod shared;
 mod spec;
+mod task;
 mod tether_volume;
 mod usage;
+mod view;
 mod watcher;
 mod work;
 
+pub use changes::WorkspaceChanges;
 pub use clock::{Clock, SystemClock};
-pub use error::{WorkspaceError, image_hint};
-pub use manager::{NewWorkspace, WorkspaceView, Workspaces};
+pub use error::{PathProblem, WorkspaceError, image_hint};
+pub use files::{Found, FoundKind, Put, PutKind};
+pub use logs::LogStream;
+pub use manager::Workspaces;
+pub use mounts::AllowedMount;
 pub use orphans::{Orphan, OrphanKind};
 pub use shared::{EngineState, Transport, WorkspaceConfig, WorkspaceState};
 pub use usage::Hold;
+pub use view::{NewWorkspace, WorkspaceView};

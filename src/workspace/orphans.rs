@@ -1,13 +1,24 @@
 //! What this daemon made in the engine and the registry no longer knows (guarantee 11).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{WorkspaceError, host_socket, names, shared::Shared};
-use crate::{
-    domain::WorkspaceId,
-    engine::{LABEL_INSTANCE, LABEL_TETHER, LABEL_WORKSPACE, LabelSet},
+use super::{
+    WorkspaceError, host_socket, names,
+    shared::{Shared, Slot},
 };
+use crate::{
+    domain::{SessionId, WorkspaceId, WorkspaceStatus},
+    engine::{LABEL_INSTANCE, LABEL_TETHER, LABEL_WORKSPACE, LabelSet},
+    tether::client::{TetherClient, TetherError},
+};
+
+/// How long a workspace's tether has to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What kind of thing an orphan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,6 +30,8 @@ pub enum OrphanKind {
     Volume,
     /// A directory for a host socket.
     Directory,
+    /// A process in a workspace's container, that no session knows.
+    Process,
 }
 
 /// Something that nothing belongs to any more.
@@ -58,7 +71,53 @@ pub(super) async fn find(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceError>
         }
     }
     orphans.extend(directories(shared)?);
+    for (id, client) in attached(shared) {
+        let processes = tokio::time::timeout(PATIENCE, client.list()).await;
+        for process in processes.map(Result::unwrap_or_default).unwrap_or_default() {
+            if process.running && is_unknown(shared, &id, &process.id)? {
+                let workspace = Some(id.to_string());
+                orphans.push(Orphan { kind: OrphanKind::Process, name: process.id, workspace, shared: false });
+            }
+        }
+    }
     Ok(orphans)
+}
+
+/// The workspaces that there is a connection to, which are all whose sessions are awake.
+fn attached(shared: &Shared) -> Vec<(WorkspaceId, TetherClient)> {
+    // What is frozen does not answer.
+    let thawed = |slot: &Slot| slot.status() != WorkspaceStatus::Paused;
+    let slots = shared.all_slots().into_iter().filter(|(_, slot)| thawed(slot));
+    slots.filter_map(|(id, slot)| Some((id, slot.client()?))).collect()
+}
+
+/// Whether a process has a session's name, and the session does not know it: it is closed, purged, in another workspace,
+/// or at its next process. What is recorded is durable before its process is started.
+fn is_unknown(shared: &Shared, workspace: &WorkspaceId, process: &str) -> Result<bool, WorkspaceError> {
+    let Some((session, number)) = process.rsplit_once("-r") else { return Ok(false) };
+    let Ok(id) = session.parse::<SessionId>() else { return Ok(false) };
+    match shared.store.session(&id)? {
+        Some(record) if record.closed.is_none() && record.workspace == *workspace => {
+            let current = shared.store.progress(&id)?.and_then(|progress| progress.process);
+            Ok(current.is_none_or(|current| current.id != format!("r{number}")))
+        }
+        _ => Ok(true),
+    }
+}
+
+async fn end_process(shared: &Shared, orphan: &Orphan) -> Result<(), WorkspaceError> {
+    let id = orphan.workspace.as_deref().and_then(|id| id.parse::<WorkspaceId>().ok());
+    let Some(client) = id.and_then(|id| shared.existing_slot(&id)).and_then(|slot| slot.client()) else {
+        return Ok(());
+    };
+    let failed = |message: String| WorkspaceError::Tether { message };
+    match tokio::time::timeout(PATIENCE, client.end(&orphan.name, false, GRACE)).await {
+        Ok(Ok(_)) => client.forget(&orphan.name).await.map_err(|e| failed(e.to_string())),
+        // It went with its container.
+        Ok(Err(TetherError::NotFound(_) | TetherError::Gone(_))) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("ending {} took too long", orphan.name))),
+    }
 }
 
 /// Removes what [`find`] finds and no other daemon can want.
@@ -69,6 +128,7 @@ pub(super) async fn remove(shared: &Shared) -> Result<Vec<Orphan>, WorkspaceErro
         match orphan.kind {
             OrphanKind::Container => shared.engine.remove_container(&orphan.name).await?,
             OrphanKind::Volume => shared.engine.remove_volume(&orphan.name).await?,
+            OrphanKind::Process => end_process(shared, orphan).await?,
             OrphanKind::Directory => {
                 let path = std::path::PathBuf::from(&orphan.name);
                 host_socket::remove(&path).map_err(|e| unreadable(&path, &e))?;

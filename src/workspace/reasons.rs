@@ -5,6 +5,9 @@ pub(super) const REMOVED: &str = "its container was removed by somebody";
 /// Somebody froze it.
 pub(super) const PAUSED: &str = "its container was paused by somebody";
 
+/// We removed it, to make another one.
+pub(super) const ANEW: &str = "its container is made anew";
+
 /// A process in it was killed for lack of memory, it goes on.
 pub(super) fn child_oom(limit: u64) -> String {
     format!("a process in it was killed: the memory limit of {} was reached", bytes(limit))

@@ -1,20 +1,21 @@
 //! What the manager, the actors and the engine's watcher share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Clock, SystemClock, actor::Actor, container::Defaults, host_socket::HostSockets, names,
-    tether_volume::TetherVolume, usage::Uses, work::Command,
+    AllowedMount, Clock, SystemClock, WorkspaceError, actor::Actor, container::Defaults, host_socket::HostSockets,
+    logbook::Logbook, names, tether_volume::TetherVolume, usage::Uses, work::Command,
 };
 use crate::{
-    domain::{WorkspaceId, WorkspaceRecord, WorkspaceStatus},
+    domain::{Credentials, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
     engine::Engine,
     seal::Sealer,
     store::Store,
@@ -51,6 +52,12 @@ pub struct WorkspaceConfig {
     pub pids: u32,
     /// Cores where the spec says nothing; `None`: all of them.
     pub cpus: Option<f64>,
+    /// What may be mounted beside the volumes.
+    pub mounts: Vec<AllowedMount>,
+    /// The most bytes that are carried into or out of a workspace at once.
+    pub files_limit: u64,
+    /// A directory for the workspaces' logs, absolute; made where it is not there.
+    pub log_dir: PathBuf,
     /// Seals the environment.
     pub sealer: Sealer,
     /// Measures how long nobody has used a workspace.
@@ -62,6 +69,9 @@ impl WorkspaceConfig {
     #[must_use]
     pub fn new(run_dir: PathBuf, sealer: Sealer) -> Self {
         Self {
+            log_dir: run_dir.with_file_name("logs"),
+            mounts: Vec::new(),
+            files_limit: 4 << 30,
             run_dir,
             transport: Transport::Auto,
             default_image: "wharf/workspace:latest".to_owned(),
@@ -99,6 +109,7 @@ pub(super) struct Slot {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) state: watch::Sender<WorkspaceState>,
     pub(super) uses: Mutex<Uses>,
+    pub(super) log: Logbook,
     client: Mutex<Option<TetherClient>>,
 }
 
@@ -162,8 +173,13 @@ impl Shared {
         }
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let state = WorkspaceState { status: self.status_unseen(), reason: None };
-        let uses = Mutex::new(Uses::new(self.config.clock.now()));
-        let slot = Arc::new(Slot { commands, state: watch::Sender::new(state), uses, client: Mutex::default() });
+        let slot = Arc::new(Slot {
+            commands,
+            state: watch::Sender::new(state),
+            log: Logbook::at(self.config.log_dir.join(format!("{}.log", names::short(id)))),
+            uses: Mutex::new(Uses::new(self.config.clock.now())),
+            client: Mutex::default(),
+        });
         slots.insert(id.clone(), Arc::clone(&slot));
         let actor = Actor::new(Arc::clone(self), Arc::clone(&slot), id.clone(), receiver);
         self.tracker.spawn(actor.run());
@@ -205,6 +221,32 @@ impl Shared {
 
     pub(super) fn host_dir(&self, id: &WorkspaceId) -> PathBuf {
         names::host_dir(self.sockets.run_dir(), id)
+    }
+
+    /// The environment of a workspace's processes, unsealed.
+    pub(super) fn env(&self, record: &WorkspaceRecord) -> Result<BTreeMap<String, String>, WorkspaceError> {
+        Ok(self.open(record.sealed_env.as_deref(), "environment")?.unwrap_or_default())
+    }
+
+    /// The repository's credentials, unsealed.
+    pub(super) fn credentials(&self, record: &WorkspaceRecord) -> Result<Option<Credentials>, WorkspaceError> {
+        self.open(record.sealed_credentials.as_deref(), "credentials")
+    }
+
+    /// Seals what must not lie in clear.
+    pub(super) fn seal(&self, value: &impl Serialize) -> Result<Vec<u8>, WorkspaceError> {
+        let broken = |why: &dyn std::fmt::Display| WorkspaceError::Engine { message: format!("a secret: {why}") };
+        let clear = serde_json::to_vec(value).map_err(|e| broken(&e))?;
+        self.config.sealer.seal(&clear).map_err(|e| broken(&e))
+    }
+
+    fn open<T: DeserializeOwned>(&self, sealed: Option<&[u8]>, what: &str) -> Result<Option<T>, WorkspaceError> {
+        let broken =
+            |why: String| WorkspaceError::Engine { message: format!("the workspace's {what} can't be read: {why}") };
+        let Some(sealed) = sealed else { return Ok(None) };
+        let clear = self.config.sealer.open(sealed).map_err(|e| broken(e.to_string()))?;
+        // The error of a value that can't be read would show a part of it.
+        serde_json::from_slice(&clear).map(Some).map_err(|_| broken("it has another form".to_owned()))
     }
 
     pub(super) fn memory(&self, record: &WorkspaceRecord) -> u64 {

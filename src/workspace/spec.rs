@@ -1,8 +1,10 @@
 //! What a workspace may be made from: checked before anything is stored or asked of the engine.
 
-use super::WorkspaceError;
-use crate::domain::{Network, WorkspaceId, WorkspaceSpec};
+use super::{WorkspaceError, setup};
+use crate::domain::{Network, Repo, WorkspaceId, WorkspaceSpec};
 
+/// Stands for the machine itself in place of a workspace's name.
+pub(super) const HOST: &str = "host";
 /// The least memory that an engine accepts.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
 /// tether, an agent's threads and a shell's children.
@@ -10,6 +12,10 @@ const LEAST_PIDS: u32 = 16;
 const MOST_LABELS: usize = 32;
 const LONGEST_LABEL: usize = 256;
 const MOST_ENV: usize = 256;
+const LONGEST_URL: usize = 2048;
+const LONGEST_SETUP: usize = 4096;
+/// The least that a limited volume has to hold.
+const LEAST_DISK: u64 = 1024 * 1024;
 
 fn invalid(field: &'static str, message: impl Into<String>) -> WorkspaceError {
     WorkspaceError::Invalid { field, message: message.into() }
@@ -19,6 +25,9 @@ fn invalid(field: &'static str, message: impl Into<String>) -> WorkspaceError {
 pub(super) fn check(name: Option<&str>, spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     if let Some(name) = name {
         WorkspaceId::check_name(name).map_err(|e| invalid("name", e.to_string()))?;
+        if name == HOST {
+            return Err(invalid("name", "`host` is reserved for the machine itself: choose another name"));
+        }
     }
     if let Some(image) = &spec.image {
         check_image(image)?;
@@ -29,13 +38,46 @@ pub(super) fn check(name: Option<&str>, spec: &WorkspaceSpec) -> Result<(), Work
         check_network(network)?;
     }
     check_labels(spec)?;
-    if spec.repo.is_some() {
-        return Err(invalid("repo", "this version can't clone a repository yet: clone it from a session"));
+    if let Some(repo) = &spec.repo {
+        check_repo(repo)?;
     }
-    if spec.setup.is_some() {
-        return Err(invalid("setup", "this version can't run a setup command yet: run it from a session"));
+    match &spec.setup {
+        Some(setup) if setup.trim().is_empty() => Err(invalid("setup", "a shell command")),
+        Some(setup) if setup.len() > LONGEST_SETUP || setup.contains('\0') => {
+            Err(invalid("setup", format!("at most {LONGEST_SETUP} bytes without a zero byte: put more into a script")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn check_repo(repo: &Repo) -> Result<(), WorkspaceError> {
+    let known = ["https://", "http://", "git://", "ssh://", "file:///"];
+    let plain = |text: &str| text.len() <= LONGEST_URL && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if !known.iter().any(|scheme| repo.url.starts_with(scheme)) || !plain(&repo.url) {
+        let rule = format!("a URL that begins with {}, of at most {LONGEST_URL} bytes", known.join(", "));
+        return Err(invalid("repo.url", rule));
+    }
+    let rest = repo.url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':') || repo.url.starts_with("http")) {
+        return Err(invalid("repo.url", "a user or a password in it would stay in the clone: use `credentials`"));
+    }
+    if repo.reference.as_ref().is_some_and(|reference| {
+        reference.is_empty() || reference.starts_with('-') || !plain(reference) || reference.contains([':', '+', '*'])
+    }) {
+        return Err(invalid("repo.ref", "the name of a branch or tag, or a commit"));
+    }
+    let Some(credentials) = &repo.credentials else { return Ok(()) };
+    if setup::host_of(&repo.url).is_none() {
+        return Err(invalid("repo.credentials", "only http and https addresses take credentials"));
+    }
+    let one_line = |text: &str| !text.is_empty() && text.len() <= LONGEST_URL && !text.contains(['\n', '\r', '\0']);
+    if one_line(&credentials.username) && one_line(&credentials.password) {
+        Ok(())
+    } else {
+        Err(invalid("repo.credentials", "name and password have one line each, and are not empty"))
+    }
 }
 
 fn check_limits(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
@@ -44,6 +86,9 @@ fn check_limits(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     }
     if spec.memory.is_some_and(|bytes| !(LEAST_MEMORY..=i64::MAX as u64).contains(&bytes)) {
         return Err(invalid("memory", "a number of bytes, at least 6291456 (6 MiB)"));
+    }
+    if spec.disk.is_some_and(|bytes| !(LEAST_DISK..=i64::MAX as u64).contains(&bytes)) {
+        return Err(invalid("disk", "a number of bytes, at least 1048576 (1 MiB)"));
     }
     if spec.pids.is_some_and(|pids| !(LEAST_PIDS..=4_194_304).contains(&pids)) {
         return Err(invalid("pids", format!("a number from {LEAST_PIDS} to 4194304")));
@@ -138,7 +183,7 @@ fn is_component(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Repo;
+    use crate::domain::Credentials;
 
     fn field(spec: &WorkspaceSpec) -> Option<&'static str> {
         match check(None, spec) {
@@ -174,6 +219,7 @@ mod tests {
             assert_eq!(field(&of(None, Some(memory), None)), Some("memory"), "{memory}");
         }
         assert_eq!(field(&of(None, None, Some(1))), Some("pids"));
+        assert!(matches!(check(Some(HOST), &of(None, None, None)), Err(WorkspaceError::Invalid { field: "name", .. })));
         assert!(matches!(
             check(Some("a/b"), &of(None, None, None)),
             Err(WorkspaceError::Invalid { field: "name", .. })
@@ -199,9 +245,33 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_can_not_do_is_refused() {
-        let repo = Some(Repo { url: "https://example.com/r.git".into(), reference: None });
-        assert_eq!(field(&WorkspaceSpec { repo, ..Default::default() }), Some("repo"));
-        assert_eq!(field(&WorkspaceSpec { setup: Some("true".into()), ..Default::default() }), Some("setup"));
+    fn a_repository_s_address_carries_no_secret_and_no_command() {
+        let of = |url: &str, reference: Option<&str>, credentials| {
+            let repo = Repo { url: url.into(), reference: reference.map(str::to_owned), credentials };
+            field(&WorkspaceSpec { repo: Some(repo), ..Default::default() })
+        };
+        for good in ["https://example.com/r.git", "git://h/r", "ssh://git@h/r", "file:///mnt/r"] {
+            assert_eq!(of(good, Some("v1.0/x"), None), None, "{good}");
+        }
+        for bad in
+            ["", "ext::sh -c x", "--upload-pack=x", "/etc", "https://u:p@h/r", "https://token@h/r", "https://h/a b"]
+        {
+            assert_eq!(of(bad, None, None), Some("repo.url"), "{bad}");
+        }
+        for bad in ["", "-x", "a b", "+a:b", "a:b", "*"] {
+            assert_eq!(of("https://h/r", Some(bad), None), Some("repo.ref"), "{bad}");
+        }
+        let with = |password: &str| Some(Credentials { username: "u".into(), password: password.into() });
+        assert_eq!(of("https://h/r", None, with("p")), None);
+        assert_eq!(of("https://h/r", None, with("p\nhost=other")), Some("repo.credentials"));
+        assert_eq!(of("git://h/r", None, with("p")), Some("repo.credentials"));
+    }
+
+    #[test]
+    fn a_setup_command_is_bounded() {
+        let of = |setup: String| field(&WorkspaceSpec { setup: Some(setup), ..Default::default() });
+        assert_eq!(of("make".into()), None);
+        assert_eq!(of(" ".into()), Some("setup"));
+        assert_eq!(of("x".repeat(5000)), Some("setup"));
     }
 }

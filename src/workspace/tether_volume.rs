@@ -51,7 +51,7 @@ impl TetherVolume {
     /// Its mount. It carries no daemon's label: all daemons of this version share it.
     pub(super) fn mount(&self, read_only: bool) -> Mount {
         let labels: LabelSet = [(LABEL_TETHER.to_owned(), self.version.clone())].into();
-        let kind = MountKind::Volume { name: self.name.clone(), labels, copy: false };
+        let kind = MountKind::Volume { name: self.name.clone(), labels, copy: false, size: None };
         Mount { target: PROGRAM_DIR.to_owned(), kind, read_only }
     }
 

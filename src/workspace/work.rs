@@ -21,6 +21,8 @@ pub(super) enum Command {
     Attach { record: Box<WorkspaceRecord>, reply: Reply<TetherClient> },
     /// Stop it; `only_unused`: unless somebody uses it, and then nothing is done.
     Stop { only_unused: bool, reply: Reply<()> },
+    /// Make its container anew from this changed record, when it is next needed.
+    Recreate { record: Box<WorkspaceRecord>, reply: Reply<()> },
     /// Delete it; without a reply: finish a deletion that a crash broke off.
     Delete { record: Box<WorkspaceRecord>, reply: Option<Reply<()>> },
     /// The engine reports something of a container of this workspace.
@@ -36,6 +38,7 @@ pub(super) enum Work {
     Idle,
     BringUp(BoxFuture<'static, Result<Up, WorkspaceError>>, Vec<Reply<TetherClient>>),
     Stop(BoxFuture<'static, Result<bool, WorkspaceError>>, Vec<Reply<()>>),
+    Recreate(BoxFuture<'static, Result<(), WorkspaceError>>, Reply<()>),
     Delete(BoxFuture<'static, Result<(), WorkspaceError>>, Vec<Reply<()>>),
 }
 
@@ -43,6 +46,7 @@ pub(super) enum Work {
 pub(super) enum Done {
     Up(Result<Up, WorkspaceError>),
     Stopped(Result<bool, WorkspaceError>),
+    Recreated(Result<(), WorkspaceError>),
     Deleted(Result<(), WorkspaceError>),
 }
 
@@ -52,6 +56,7 @@ impl Work {
             Self::Idle => pending().await,
             Self::BringUp(work, _) => Done::Up(work.await),
             Self::Stop(work, _) => Done::Stopped(work.await),
+            Self::Recreate(work, _) => Done::Recreated(work.await),
             Self::Delete(work, _) => Done::Deleted(work.await),
         }
     }

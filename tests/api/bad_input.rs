@@ -200,7 +200,7 @@ async fn bad_workspaces_make_nothing() {
         refused(image(json!({ "env": { "A": "\u{0}" } })), "invalid_field", "env"),
         refused(image(json!({ "repo": { "url": "x" } })), "invalid_field", "repo"),
         refused(image(json!({ "repo": {} })), "missing_field", "repo.url"),
-        refused(image(json!({ "setup": "x" })), "invalid_field", "setup"),
+        refused(image(json!({ "setup": " " })), "invalid_field", "setup"),
         post(path, json!({ "image": "wharf/none:latest" }), 409, "image_missing", "make images"),
         post(path, image(json!({ "name": "one", "pids": 99 })), 409, "name_taken", "another name"),
         bad("GET", "/v1/workspaces/nothing", 404, "workspace_not_found", "\"looked_up\":\"nothing\""),

@@ -49,6 +49,8 @@ pub(crate) fn workspace(id: &WorkspaceId) -> WorkspaceRecord {
         name: None,
         spec: WorkspaceSpec::default(),
         sealed_env: None,
+        sealed_credentials: None,
+        setup: wharf::domain::Setup::default(),
         ephemeral_of: None,
         created: Timestamp::from_millis(0),
         deleting: false,

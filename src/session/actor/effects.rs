@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use super::Actor;
 use super::feed::Feed;
 use crate::agent::Secrets;
-use crate::domain::{PromptNumber, SessionId, SessionRecord};
+use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
 use crate::store::StoreError;
@@ -220,6 +220,20 @@ impl Actor {
         });
     }
 
+    /// Nothing that is frozen takes an input: whoever froze it has it thawed by being used.
+    fn thaw_workspace(&mut self) {
+        if self.workspace.borrow().status != WorkspaceStatus::Paused {
+            return;
+        }
+        let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = workspaces.attach(&id).await {
+                tracing::warn!(workspace = %id, %error, "a paused container could not be thawed");
+            }
+            Done::Nothing
+        });
+    }
+
     /// Hands what the outbox holds to the client, which resends it until tether has taken it.
     async fn flush(&mut self) {
         let Some(client) = self.client.clone() else { return };
@@ -229,6 +243,7 @@ impl Actor {
             if entry.n <= self.sent {
                 continue;
             }
+            self.thaw_workspace();
             self.sent = entry.n;
             let sent = client.input(&id, entry.n, entry.mark, bytes::Bytes::from(entry.text));
             tokio::select! {

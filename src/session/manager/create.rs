@@ -120,8 +120,13 @@ impl Sessions {
         id: &SessionId,
     ) -> Result<(WorkspaceRecord, bool), SessionError> {
         let spec = match &new.workspace {
+            Some(WorkspaceChoice::Existing(name)) if name == "host" => {
+                let message =
+                    "this version runs agents in containers only: name a workspace, or give a spec".to_owned();
+                return Err(SessionError::Invalid { field: "workspace", message });
+            }
             Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name)?, false)),
-            Some(WorkspaceChoice::Inline(spec)) => spec.clone(),
+            Some(WorkspaceChoice::Inline(spec)) => WorkspaceSpec::clone(spec),
             None => WorkspaceSpec::default(),
         };
         let image = spec.image.clone().or_else(|| Some(entry.image().to_owned()));

@@ -7,6 +7,7 @@ mod list;
 mod reading;
 mod recover;
 mod recreate;
+mod recreate_workspace;
 mod sweep;
 
 use std::collections::HashMap;
