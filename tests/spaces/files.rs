@@ -37,7 +37,7 @@ async fn files_and_directories_go_in_and_out() {
     let client = daemon.client();
     let id = started(&client, json!({})).await;
     // Larger than any buffer on the way, and not the same anywhere.
-    let large: Vec<u8> = (0..5_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let large: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
     let taken = put(&client, &id, "deep/er/large file", "application/octet-stream", large.clone()).await.expect(200);
     assert_eq!(taken, json!({ "files": 1, "bytes": large.len() }));
     assert!(read(&client, &path(&id, "/workspace/deep/er/large file")).await == large, "byte for byte");
@@ -180,7 +180,7 @@ async fn the_command_line_copies_files_and_directories() {
     let (code, out, said) = wharf(&["logs", "copy"]).await;
     assert!(code == Some(0) && out.contains("its container is made"), "{out} {said}");
     assert_eq!(wharf(&["recreate", "copy", "--pids", "300"]).await.0, Some(0));
-    assert_eq!(holds(&dir.path().join("back"), b"content").is_some(), true);
+    assert!(holds(&dir.path().join("back"), b"content").is_some());
     let view: Value = client.get("/v1/workspaces/copy").await.expect(200);
     assert_eq!(view["spec"]["pids"], 300);
 }
