@@ -111,7 +111,7 @@ impl Tokens {
         for record in tokens.0.store.tokens()? {
             tokens.remember(&record);
         }
-        if !tokens.find(FIRST_TOKEN).is_some_and(|first| first.hash == hash) {
+        if tokens.find(FIRST_TOKEN).is_none_or(|first| first.hash != hash) {
             tokens.put(FIRST_TOKEN, Scope::Admin, hash).await?;
         }
         Ok(tokens)

@@ -100,7 +100,7 @@ fn lists_come_with_commas() {
 #[test]
 fn sessions_rest_after_half_an_hour_unless_told_otherwise() {
     let rules = |flags: Flags, env: &[(&str, &str)], file| read(flags, env, Some(file), false).map(|c| c.rules);
-    let minutes = |n: u64| Some(std::time::Duration::from_secs(n * 60));
+    let minutes = |n: u64| Some(Duration::from_secs(n * 60));
     let plain = rules(Flags::default(), &[], "").unwrap();
     assert_eq!((plain.idle_timeout, plain.turn_inactivity), (minutes(30), None));
     let file = "idle_timeout = \"5m\"\nturn_inactivity = \"10m\"\n[caps]\nmax_turns = 3\nmax_cost = 2.5";

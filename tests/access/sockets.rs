@@ -58,7 +58,7 @@ async fn a_websocket_needs_token_host_and_origin_as_any_request() {
     let allowed: &[&[(&str, &str)]] =
         &[&[("authorization", &bearer)], &[("sec-websocket-protocol", &protocols), ("origin", "https://ui.lan")]];
     for headers in allowed {
-        let mut ws = Ws::tcp(&daemon, &path, headers).await.ok().expect("open");
+        let mut ws = Ws::tcp(&daemon, &path, headers).await.expect("open");
         assert_eq!(ws.json().await.expect("an event")["seq"], 1);
     }
     let unknown = Ws::tcp(&daemon, "/v1/sessions/no:one/events", &[("authorization", &bearer)]).await;

@@ -59,7 +59,7 @@ async fn a_revoked_token_is_refused_at_once_and_its_open_streams_end() {
     let mut sse = response.bytes_stream();
     assert!(sse.next().await.expect("a chunk").is_ok());
     let bearer = format!("Bearer {secret}");
-    let mut ws = Ws::tcp(&daemon, &path, &[("authorization", &bearer)]).await.ok().expect("a WebSocket");
+    let mut ws = Ws::tcp(&daemon, &path, &[("authorization", &bearer)]).await.expect("a WebSocket");
     assert_eq!(ws.json().await.expect("an event")["seq"], 1);
     let asking = client.request("POST", &format!("/v1/sessions/{id}/prompts?wait=10m"));
     let waiting = tokio::spawn(Client::send(asking.json(&json!({ "content": "slow 100000" }))));
