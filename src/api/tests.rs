@@ -1,5 +1,7 @@
 //! The router as clients see it, as far as no manager is needed: access, errors, limits and the description.
 
+mod serving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +90,11 @@ fn app() -> Router {
 
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
     let builder = Request::builder().method(method).uri(path).header("host", "localhost");
-    builder.header("authorization", format!("Bearer {}", TOKENS.with(|(_, secret)| secret.clone())))
+    builder.header("authorization", bearer())
+}
+
+fn bearer() -> String {
+    format!("Bearer {}", TOKENS.with(|(_, secret)| secret.clone()))
 }
 
 async fn answer(request: Request<Body>) -> (StatusCode, Response, Value) {
@@ -283,7 +289,10 @@ async fn the_description_is_whole() {
         POST /v1/workspaces, GET /v1/workspaces, \
         GET /v1/workspaces/{id}, DELETE /v1/workspaces/{id}, POST /v1/workspaces/{id}/start, \
         POST /v1/workspaces/{id}/stop, POST /v1/workspaces/{id}/recreate, GET /v1/workspaces/{id}/logs, \
-        GET /v1/workspaces/{id}/files, PUT /v1/workspaces/{id}/files, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
+        GET /v1/workspaces/{id}/files, PUT /v1/workspaces/{id}/files, \
+        POST /v1/workspaces/{id}/terminals, GET /v1/workspaces/{id}/terminals, \
+        GET /v1/workspaces/{id}/terminals/{tid}, DELETE /v1/workspaces/{id}/terminals/{tid}, \
+        GET /v1/tokens, POST /v1/tokens, DELETE /v1/tokens/{name}, POST /v1/tokens/{name}/rotate, POST /v1/sessions, GET /v1/sessions, GET /v1/sessions/{id}, \
         PATCH /v1/sessions/{id}, DELETE /v1/sessions/{id}, POST /v1/sessions/{id}/restore, \
         POST /v1/sessions/{id}/reset, GET /v1/orphans, DELETE /v1/orphans, GET /openapi.json, \
         POST /v1/sessions/{id}/prompts, GET /v1/sessions/{id}/prompts, DELETE /v1/sessions/{id}/prompts/{n}, \
@@ -311,13 +320,13 @@ async fn every_route_answers_what_it_documents() {
     for (method, path, documented) in operations().await {
         let path = path.replace("{id}", "a%3Ab%2Fc").replace("{n}", "1").replace("{pid}", "p");
         let bare = || Request::builder().method(&method).uri(&path);
-        let good = || bare().header("host", "localhost").header("authorization", "Bearer right");
+        let good = || bare().header("host", "localhost").header("authorization", bearer());
         let query = Request::builder().method(&method).uri(format!("{path}?nonsense=1")).header("host", "localhost");
         let requests = [
             bare().body(Body::empty()),
             bare().header("host", "localhost").body(Body::empty()),
             good().header("origin", "null").body(Body::empty()),
-            query.header("authorization", "Bearer right").body(Body::from("{}")),
+            query.header("authorization", bearer()).body(Body::from("{}")),
             good().body(Body::from("{")),
             good().body(Body::from("{\"nonsense\":1}")),
             good().header("content-type", "text/plain").body(Body::from("x")),
@@ -328,75 +337,4 @@ async fn every_route_answers_what_it_documents() {
             assert!(documented.contains(status.as_str()), "{method} {path} answers {status}, which is not documented");
         }
     }
-}
-
-/// A server on loopback and a socket; ends with the token.
-async fn server() -> (
-    std::net::SocketAddr,
-    std::path::PathBuf,
-    tempfile::TempDir,
-    CancellationToken,
-    tokio::task::JoinHandle<std::io::Result<()>>,
-) {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("wharf.sock");
-    let listeners = Listeners::open(Some(&socket), Some("127.0.0.1:0".parse().unwrap()), false).unwrap();
-    let address = listeners.tcp_addresses()[0];
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listeners, app(), Limits::default(), stop.clone()));
-    (address, socket, dir, stop, task)
-}
-
-#[tokio::test]
-async fn a_client_that_sends_100_mb_reads_why_not() {
-    let (address, _, _dir, stop, task) = server().await;
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = "POST /v1/workspaces HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer right\r\nContent-Length: 104857600\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let chunk = vec![b' '; 1 << 20];
-    for _ in 0..100 {
-        if stream.write_all(&chunk).await.is_err() {
-            break;
-        }
-    }
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
-    assert!(response.contains("body_too_large"));
-    stop.cancel();
-    task.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn the_socket_needs_no_token_and_tcp_does() {
-    let (address, socket, _dir, stop, task) = server().await;
-    let ask = "GET /v1/agents HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let mut unix = tokio::net::UnixStream::connect(&socket).await.unwrap();
-    unix.write_all(ask.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    unix.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-    let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    tcp.write_all(ask.as_bytes()).await.unwrap();
-    response.clear();
-    tcp.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 401"), "{response}");
-    stop.cancel();
-    task.await.unwrap().unwrap();
-    assert!(!socket.exists(), "the socket file goes with the server");
-}
-
-#[tokio::test]
-async fn an_idle_connection_does_not_hold_the_stop_up() {
-    let (address, _, _dir, stop, task) = server().await;
-    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut first = [0; 12];
-    idle.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
-    stop.cancel();
-    let mut rest = Vec::new();
-    idle.read_to_end(&mut rest).await.unwrap();
-    drop(idle);
-    task.await.unwrap().unwrap();
 }

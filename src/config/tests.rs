@@ -1,5 +1,7 @@
 //! Precedence, defaults and errors of the configuration.
 
+use std::time::Duration;
+
 use super::*;
 
 fn read(flags: Flags, env: &[(&str, &str)], file: Option<&str>, root: bool) -> Result<Config, String> {

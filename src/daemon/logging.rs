@@ -3,9 +3,10 @@
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Registry, filter::Targets, fmt};
+use tracing_subscriber::{Registry, fmt};
 
 use crate::config::{Log, LogFormat};
 
@@ -14,7 +15,8 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// The filter can't be read, or the journal was asked for and is not there.
 pub(super) fn init(log: &Log) -> anyhow::Result<()> {
-    let filter: Targets = log.level.parse().with_context(|| format!("log.level: `{}` is no filter", log.level))?;
+    let filter = filter(&log.level)
+        .with_context(|| format!("log.level: `{}` is not like `info` or `wharf=debug,warn`", log.level))?;
     let journal = match log.format {
         LogFormat::Text => None,
         LogFormat::Journald => Some(tracing_journald::layer().context("log.format: there is no journal here")?),
@@ -29,6 +31,16 @@ pub(super) fn init(log: &Log) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Levels, each for all or for a `target=`; what the library would take for one that shows nothing is refused.
+fn filter(text: &str) -> anyhow::Result<Targets> {
+    for directive in text.split(',') {
+        let (target, level) = directive.trim().rsplit_once('=').unwrap_or(("all", directive.trim()));
+        anyhow::ensure!(!target.is_empty() && !level.is_empty(), "`{directive}` lacks a part");
+        level.parse::<LevelFilter>()?;
+    }
+    Ok(text.parse()?)
 }
 
 /// Whether standard error is the journal's stream: systemd names its device and inode.

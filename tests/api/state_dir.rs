@@ -63,9 +63,9 @@ async fn a_store_that_can_not_be_read_is_refused_by_name_and_left_as_it_is() {
     let written = broken.iter().rposition(|byte| *byte != 0).expect("something") / 2;
     broken[written] ^= 0xff;
     let cases = [
-        (&store, text.replace("\"format\": 1", "\"format\": 99").into_bytes(), "format 99", "newer wharf"),
+        (&store, text.replace("\"format\": 2", "\"format\": 99").into_bytes(), "format 99", "newer wharf"),
         (&store, whole[..whole.len() / 2].to_vec(), "store.json", "backup"),
-        (&store, text.replace("\"format\": 1", "\"format\": 0").into_bytes(), "store.json", "Nothing was changed"),
+        (&store, text.replace("\"format\": 2", "\"format\": 0").into_bytes(), "store.json", "Nothing was changed"),
         (&registry, broken, "registry", "backup"),
         (&registry, records[..records.len() / 2].to_vec(), "registry", "backup"),
     ];

@@ -21,14 +21,16 @@ impl Actor {
             return Ok(());
         }
         let other = |new: Option<String>, now: &Option<String>| new.filter(|new| now.as_ref() != Some(new));
-        self.handle([Input::Touched]).await?;
         self.change(SessionChanges {
             model: other(model, &self.record.model),
             project: project.filter(|_| self.record.project.is_none()),
             channel: other(channel, &self.record.channel),
             ..SessionChanges::default()
         })
-        .await
+        .await?;
+        // Last: what is refused changes nothing.
+        self.handle([Input::Touched]).await?;
+        Ok(())
     }
 
     pub(super) async fn change(&mut self, changes: SessionChanges) -> Result<(), SessionError> {
