@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Client, Daemon, Event, Events, Model, PATIENCE, docker, docker_ok};
+use support::{Client, Daemon, Event, Events, Model, docker, docker_ok, so, until};
 
 /// Secrets that are found nowhere else: what holds one of them in clear has it from the daemon.
 const API_KEY: &str = "sk-ant-wharf-c2a9f17be04d";
@@ -210,11 +210,11 @@ async fn cancel(stage: &Stage) {
     let n = client.prompt(&id, "run setsid sleep 601 & sleep 600").await;
     events.until(|e| e.json["data"]["sessionUpdate"] == "tool_call_update").await;
     let sleeping = || stage.processes().iter().filter(|line| line.contains("sleep 60")).cloned().collect::<Vec<_>>();
-    let deadline = Instant::now() + PATIENCE;
-    while !["sleep 600", "sleep 601"].iter().all(|s| sleeping().iter().any(|line| line.ends_with(s))) {
-        assert!(Instant::now() < deadline, "{:?}", stage.processes());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("both processes of the tool", async || {
+        let both = ["sleep 600", "sleep 601"].iter().all(|s| sleeping().iter().any(|line| line.ends_with(s)));
+        so(both, stage.processes())
+    })
+    .await;
     client.post(&format!("/v1/sessions/{id}/cancel"), json!({})).await.expect(200);
     let (_, end) = events.turn(n).await;
     assert_eq!((&end["status"], &end["stop_reason"]), (&json!("cancelled"), &json!("cancelled")));
@@ -304,10 +304,9 @@ async fn a_turn_survives_the_daemon_and_a_stopped_container_rests_until_the_next
     assert_eq!(client.turn(&id, "count?").await.0, "turns=2");
     assert_eq!(stage.container(), container, "started, not made again");
     // What the process before wrote went with its container unforgotten; the next start lets go of it.
-    let deadline = Instant::now() + PATIENCE;
-    let journals = || docker_ok(&["exec", &container, "ls", "/var/lib/wharf/processes"]);
-    while journals() != format!("{id}-r2") {
-        assert!(Instant::now() < deadline, "{}", journals());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the end of the old journal", async || {
+        let journals = docker_ok(&["exec", &container, "ls", "/var/lib/wharf/processes"]);
+        so(journals == format!("{id}-r2"), journals)
+    })
+    .await;
 }

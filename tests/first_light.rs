@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Client, Daemon, docker_ok};
+use support::{Client, Daemon, docker_ok, so, until};
 
 /// What a session's agent was given, as it says itself.
 async fn recall(client: &Client, session: &str) -> Vec<String> {
@@ -115,9 +115,7 @@ async fn cancel_leaves_no_process_behind() {
         .until(|e| e.json["data"]["sessionUpdate"] == "tool_call_update" || e.json["data"]["status"] == "in_progress")
         .await;
     let running = || daemon.processes().iter().filter(|line| line.contains("sleep 60")).count();
-    while running() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("both processes of the tool", async || so(running() == 2, daemon.processes())).await;
     let cancelled = client.post(&format!("/v1/sessions/{id}/cancel"), json!({})).await.expect(200);
     assert_eq!(cancelled["turn"], format!("turn_{n}"));
     let (_, end) = events.turn(n).await;

@@ -65,12 +65,11 @@ async fn a_terminal_survives_connection_and_daemon_and_is_resized() {
     let end = until(&mut ws, r#""type":"exit""#).await;
     assert!(end.contains(r#""code":7"#), "{end}");
     assert!(ws.next().await.is_none());
-    let forgotten = async {
-        while client.get("/v1/workspaces/box/terminals").await.expect(200)["items"] != json!([]) {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(super::support::PATIENCE, forgotten).await.expect("it is forgotten once its end was told");
+    super::support::until("forgetting it once its end was told", async || {
+        let items = &client.get("/v1/workspaces/box/terminals").await.expect(200)["items"];
+        super::support::so(*items == json!([]), items)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::support::{Daemon, PATIENCE};
+use super::support::{Daemon, PATIENCE, so, until};
 
 /// A certificate in two files; itself.
 fn certificate(dir: &std::path::Path) -> CertificateDer<'static> {
@@ -86,12 +86,10 @@ async fn tls_is_spoken_and_its_certificate_read_again_at_sighup() {
     assert!(ask(&address, &second, &token).await.is_err(), "it is not read yet");
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it is told");
-    let reread = async {
-        while !daemon.log_text().contains("the certificate was read again") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, reread).await.expect("in time");
+    until("the new certificate", async || {
+        so(daemon.log_text().contains("the certificate was read again"), "not a word of it")
+    })
+    .await;
     assert_eq!(ask(&address, &second, &token).await.expect("an answer"), "HTTP/1.1 200 OK");
     assert!(ask(&address, &first, &token).await.is_err());
 }

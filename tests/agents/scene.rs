@@ -1,14 +1,14 @@
 //! What the scenarios play on: a daemon and a model server that they share, and a session with an agent.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::agents::{Agent, CONFIG, environment};
 use crate::strange;
-use crate::support::{Client, Daemon, Events, Model, PATIENCE, docker, docker_ok};
+use crate::support::{Client, Daemon, Events, Model, docker, docker_ok, so, until};
 
 /// A daemon and the model server of its agents. The daemon's containers go before their network: fields are dropped in
 /// order.
@@ -138,15 +138,11 @@ impl Session {
 
     /// Waits until so many processes fit.
     pub async fn until_processes(&self, pattern: &str, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until(&format!("{count} of {pattern}"), async || {
             let found = self.processes(pattern).await;
-            if found.len() == count {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{pattern}: {found:?}, not {count}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            so(found.len() == count, found)
+        })
+        .await;
     }
 
     /// Kills the agent's process, as something inside of the container could.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::agents::Agent;
 use crate::scene::{Session, Stage};
-use crate::support::PATIENCE;
+use crate::support::{so, until};
 
 /// Cancels a turn, and waits for its end.
 async fn cancel(session: &mut Session, n: u64) {
@@ -27,11 +27,11 @@ pub async fn cancel_while_streaming(agent: &'static Agent) {
     cancel(&mut session, n).await;
     if agent.real {
         let asked = session.asked(&stage, &text);
-        let deadline = Instant::now() + PATIENCE;
-        while !stage.model.log().iter().any(|line| line["n"] == asked[0]["n"] && line["event"] == "disconnect") {
-            assert!(Instant::now() < deadline, "the agent still listens to the model");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the agent's leaving the model", async || {
+            let left = |line: &Value| line["n"] == asked[0]["n"] && line["event"] == "disconnect";
+            so(stage.model.log().iter().any(left), "it still listens")
+        })
+        .await;
     }
     assert_eq!(session.answer("say after").await, "after");
     assert_eq!(session.turns().await, 3);

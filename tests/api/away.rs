@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::support::{Daemon, PATIENCE};
+use super::support::{Daemon, so, until};
 use super::world::World;
 
 /// A socket where the engine may be put and taken away.
@@ -39,12 +39,11 @@ impl Place {
 /// Polls `/readyz`, for which there is no event.
 async fn until_ready(daemon: &Daemon) {
     let client = daemon.client();
-    let ready = async {
-        while client.get("/readyz").await.status != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
+    until("readiness", async || {
+        let answer = client.get("/readyz").await;
+        so(answer.status == 200, answer)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,10 @@
 //! Rule: what is closed is kept as long as the configuration says; nothing of an open session is ever dropped; the
 //! store's disk use shrinks after a purge.
 
-use std::time::{Duration, Instant};
-
 use wharf::domain::{SessionId, SessionRecord, Timestamp};
 
 use super::store_common::{batch, open, progress, session, sized_run};
-use super::support::{Daemon, PATIENCE};
+use super::support::{Daemon, so, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -75,17 +73,13 @@ async fn fill(daemon: &Daemon, closed: &[Option<Timestamp>], size: usize) -> Vec
 /// Which sessions are there, once those that must go have gone; the daemon looks when it starts and by its timer.
 async fn left(daemon: &Daemon, goes: &[SessionId]) -> Vec<SessionId> {
     let client = daemon.client();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until("the end of those that must go", async || {
         let page = client.get("/v1/sessions?closed=true&limit=1000").await.expect(200);
         let ids = page["items"].as_array().expect("a list").iter().rev();
         let left: Vec<SessionId> = ids.map(|s| s["id"].as_str().expect("an id").parse().expect("an id")).collect();
-        if !left.iter().any(|id| goes.contains(id)) {
-            return left;
-        }
-        assert!(Instant::now() < deadline, "these are still there: {goes:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        so(!left.iter().any(|id| goes.contains(id)), &left).map(|()| left)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

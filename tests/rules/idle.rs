@@ -1,20 +1,13 @@
 //! Idleness, by the machine's clock and from outside.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::running;
-use super::support::{Daemon, PATIENCE, docker_ok};
+use super::support::{Daemon, docker_ok, so, until};
 
 /// Waits until so many containers run; the engine tells no client of it.
 async fn until_running(daemon: &Daemon, wanted: usize) {
-    let wait = async {
-        while running(daemon) != wanted {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("the containers in time");
+    until(&format!("{wanted} containers"), async || so(running(daemon) == wanted, running(daemon))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,11 +144,11 @@ async fn a_file_is_put_in_one_step_and_no_more_than_allowed() {
         assert_eq!(client.get(&path(&id, at)).await.problem(413), "too_large", "{at}");
     }
     // Drafts go when their helper has noticed.
-    let deadline = std::time::Instant::now() + super::support::PATIENCE;
-    while shell(&id, "ls -A /workspace") != "file\ngrown" {
-        assert!(std::time::Instant::now() < deadline, "{}", shell(&id, "ls -A /workspace"));
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    super::support::until("the end of the drafts", async || {
+        let there = shell(&id, "ls -A /workspace");
+        super::support::so(there == "file\ngrown", there)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,23 @@ use tempfile::TempDir;
 /// The longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Looks again and again at something that no event tells of, until it is so; panics with what it was last.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(Instant::now() < deadline, "{what} does not come, but {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// `Ok` where something is so, else what is there instead.
+pub fn so(holds: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
 /// A daemon under test; dropped, it takes its containers and volumes with it.
 pub struct Daemon {
     dir: Option<TempDir>,
