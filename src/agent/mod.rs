@@ -6,6 +6,7 @@ mod catalogue;
 mod claude;
 mod codex;
 pub mod lines;
+mod mcp;
 mod outputs;
 mod secrets;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::agent::adapter::StartOptions;
+use crate::agent::{adapter::StartOptions, mcp};
 
 /// Variables that the daemon hands on, where it has them.
 pub(in crate::agent) const PASSED: [&str; 8] = [
@@ -59,27 +59,21 @@ pub(in crate::agent) fn arguments(options: &StartOptions) -> Vec<String> {
 
 /// ACP's MCP servers in Claude Code's words, by name.
 pub(super) fn mcp_servers(servers: &[Value]) -> Map<String, Value> {
-    servers.iter().filter_map(|server| Some((server["name"].as_str()?.to_owned(), mcp_server(server)))).collect()
+    mcp::by_name(servers, mcp_server)
 }
 
 fn mcp_server(server: &Value) -> Value {
     match server["type"].as_str() {
         Some(kind @ ("http" | "sse")) => {
-            json!({"type": kind, "url": server["url"], "headers": pairs(&server["headers"])})
+            json!({"type": kind, "url": server["url"], "headers": mcp::pairs(&server["headers"])})
         }
         _ => json!({
             "type": "stdio",
             "command": server["command"],
             "args": server["args"].as_array().cloned().unwrap_or_default(),
-            "env": pairs(&server["env"]),
+            "env": mcp::pairs(&server["env"]),
         }),
     }
-}
-
-/// ACP's list of names and values as an object.
-fn pairs(list: &Value) -> Map<String, Value> {
-    let items = list.as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().filter_map(|item| Some((item["name"].as_str()?.to_owned(), item["value"].clone()))).collect()
 }
 
 #[cfg(test)]

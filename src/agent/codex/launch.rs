@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::agent::mcp;
+
 /// Variables that the daemon hands on, where it has them.
 pub(in crate::agent) const PASSED: [&str; 7] = [
     "OPENAI_API_KEY",
@@ -52,24 +54,18 @@ fn quoted(text: &str) -> String {
 
 /// ACP's MCP servers in Codex's words, by name.
 pub(super) fn mcp_servers(servers: &[Value]) -> Map<String, Value> {
-    servers.iter().filter_map(|server| Some((server["name"].as_str()?.to_owned(), mcp_server(server)))).collect()
+    mcp::by_name(servers, mcp_server)
 }
 
 fn mcp_server(server: &Value) -> Value {
     match server["type"].as_str() {
-        Some("http" | "sse") => json!({"url": server["url"], "http_headers": pairs(&server["headers"])}),
+        Some("http" | "sse") => json!({"url": server["url"], "http_headers": mcp::pairs(&server["headers"])}),
         _ => json!({
             "command": server["command"],
             "args": server["args"].as_array().cloned().unwrap_or_default(),
-            "env": pairs(&server["env"]),
+            "env": mcp::pairs(&server["env"]),
         }),
     }
-}
-
-/// ACP's list of names and values as an object.
-fn pairs(list: &Value) -> Map<String, Value> {
-    let items = list.as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().filter_map(|item| Some((item["name"].as_str()?.to_owned(), item["value"].clone()))).collect()
 }
 
 #[cfg(test)]
