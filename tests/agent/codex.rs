@@ -7,12 +7,11 @@ use wharf::{
     agent::{
         Own,
         adapter::{Adapter, StartOptions},
-        lines::Lines,
     },
     domain::PermissionPolicy,
 };
 
-use crate::script::{Feed, Nothing, Player, catalogue, options, render};
+use crate::script::{Feed, Nothing, Player, catalogue, options};
 
 static NONE: BTreeMap<String, String> = BTreeMap::new();
 const NOTHING_OWN: Own<'static> = Own { workspace: &NONE, session: &NONE };
@@ -362,26 +361,4 @@ fn the_last_error_is_that_of_the_turn() {
     tell(&mut player, "error", json!({"error": error, "willRetry": false}));
     complete(&mut player, "failed");
     assert!(player.said.contains(&"turn ended: - usage=- error=exceeded (Some(429))".to_owned()));
-}
-
-/// A text of many scripts, cut at every byte.
-#[test]
-fn a_multibyte_text_survives_every_cut() {
-    let told = "aé漢🎉\u{301} \\u00e9 \"\n";
-    let line = json!({"method": "item/agentMessage/delta", "params": {"threadId": "T", "itemId": "i", "delta": told}});
-    let mut bytes = line.to_string().into_bytes();
-    bytes.push(b'\n');
-    for cut in 0..=bytes.len() {
-        let mut player = working();
-        let mut lines = Lines::new(0);
-        let mut said = Vec::new();
-        for chunk in [&bytes[..cut], &bytes[cut..]] {
-            for line in lines.push(chunk) {
-                said.extend(player.adapter.receive(&line.bytes).iter().map(render));
-            }
-        }
-        let [update] = said.as_slice() else { panic!("{said:?}") };
-        let update: Value = serde_json::from_str(update.strip_prefix("update ").unwrap()).unwrap();
-        assert_eq!(update["content"]["text"], told);
-    }
 }

@@ -1,5 +1,6 @@
 //! The adapters against recorded transcripts of real agents, against noise, and against the real demo agent.
 
+mod alike;
 mod captures;
 mod cases;
 mod codex;
