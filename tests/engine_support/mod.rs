@@ -1,9 +1,13 @@
 //! An image of busybox alone, and a guard that removes all that a test made, also when the test panics.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+#[path = "../support/engine.rs"]
+mod cleared;
+
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+use cleared::TetherVolumes;
 use wharf::{
     domain::InstanceId,
     engine::{ContainerSpec, DEFAULT_ENDPOINT, Engine, LABEL_INSTANCE, LABEL_WORKSPACE},
@@ -20,20 +24,25 @@ pub(crate) struct Playground {
     pub(crate) engine: Engine,
     pub(crate) instance: InstanceId,
     pub(crate) image: String,
+    _tether: TetherVolumes,
 }
 
 impl Playground {
     /// Imports an image of a name that no other test has.
     pub(crate) async fn new() -> Self {
-        let engine = engine();
-        let instance = InstanceId::new();
-        let playground = Self { engine, image: format!("wharf-test:{instance}"), instance };
+        let (engine, instance, tether) = (engine(), InstanceId::new(), TetherVolumes::hold());
+        let playground = Self { engine, image: format!("wharf-test:{instance}"), instance, _tether: tether };
         playground
             .engine
             .import_image("wharf-test", playground.instance.as_str(), busybox_archive())
             .await
             .expect("the engine imports an image");
         playground
+    }
+
+    /// The same image, for what carries another instance's label.
+    pub(crate) fn of(&self, instance: InstanceId) -> Self {
+        Self { engine: self.engine.clone(), image: self.image.clone(), instance, _tether: TetherVolumes::hold() }
     }
 
     /// A container of this playground that runs `argv`.

@@ -10,7 +10,7 @@ use engine_support::{Playground, engine, soon};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wharf::{
-    domain::{InstanceId, Network, WorkspaceId, WorkspaceSpec, WorkspaceStatus},
+    domain::{Network, WorkspaceId, WorkspaceSpec, WorkspaceStatus},
     engine::{ContainerState, Endpoint, Engine, LABEL_INSTANCE, LABEL_WORKSPACE},
     seal::Sealer,
     store::{Batch, Options, Store},

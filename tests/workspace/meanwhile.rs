@@ -160,8 +160,7 @@ async fn an_engine_that_is_away_is_told_and_used_when_it_appears() {
     let socket = dir.path().join("engine.sock");
     let late = Engine::new(socket.to_str().unwrap()).unwrap();
     let rooms = Rooms::open(dir.path(), &ground.image, late, Transport::Auto);
-    let instance: InstanceId = rooms.store.instance().clone();
-    let _theirs = Playground { engine: ground.engine.clone(), image: ground.image.clone(), instance };
+    let _theirs = ground.of(rooms.store.instance().clone());
     let mut engine_state = rooms.workspaces.engine_state();
     let down =
         soon("down", engine_state.wait_for(|state| matches!(state, EngineState::Down(_)))).await.unwrap().clone();
