@@ -11,6 +11,8 @@ pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
+pub mod crash;
+#[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(any(feature = "inside", test))]
 pub mod demo;

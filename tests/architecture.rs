@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Room, and what it may import of the other rooms.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("seal", &[]),
+    ("crash", &[]),
     ("embedded", &[]),
     ("demo", &[]),
     ("agent", &["domain"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "crash"]),
     ("engine", &["domain"]),
     ("tether", &["domain"]),
-    ("workspace", &["domain", "store", "engine", "tether", "seal", "embedded"]),
+    ("workspace", &["domain", "store", "engine", "tether", "seal", "embedded", "crash"]),
     ("terminal", &["domain", "tether", "workspace"]),
-    ("session", &["domain", "store", "engine", "tether", "workspace", "agent", "seal"]),
+    ("session", &["domain", "store", "engine", "tether", "workspace", "agent", "seal", "crash"]),
     ("config", &["domain"]),
     ("api", &["domain", "session", "terminal", "workspace", "store"]),
     ("cli", &["domain", "api", "config", "daemon", "session", "terminal", "workspace"]),

@@ -46,9 +46,9 @@ impl Verb {
             ("echo" | "say", _) => Self::Say(rest.to_owned()),
             ("length", false) => Self::Say(format!("length={}", trimmed.len())),
             ("error", false) => Self::error(rest).unwrap_or_else(|| Self::echo(text)),
-            ("slow", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Slow),
-            ("burst", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Burst),
-            ("big", false) => rest.parse().ok().filter(|n| *n <= MOST).map_or_else(|| Self::echo(text), Self::Big),
+            ("slow", false) => Self::number(rest).map_or_else(|| Self::echo(text), Self::Slow),
+            ("burst", false) => Self::number(rest).map_or_else(|| Self::echo(text), Self::Burst),
+            ("big", false) => Self::number(rest).map_or_else(|| Self::echo(text), Self::Big),
             ("exit", false) => rest.parse().map_or_else(|_| Self::echo(text), Self::Exit),
             ("run", false) => Self::Run(rest.to_owned()),
             ("ask", false) => Self::Ask(rest.to_owned()),
@@ -60,6 +60,11 @@ impl Verb {
             ("mode?", true) => Self::Mode,
             _ => Self::echo(text),
         }
+    }
+
+    /// The first word, where it is a number in bounds; what follows it tells one prompt from another.
+    fn number(rest: &str) -> Option<u64> {
+        rest.split_whitespace().next()?.parse().ok().filter(|n| *n <= MOST)
     }
 
     /// `CODE TEXT`, where the code is an error of HTTP's.

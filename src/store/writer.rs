@@ -19,6 +19,7 @@ use super::{
     registry::Seal,
     witness::{Commits, Witness},
 };
+use crate::crash::point;
 
 type Waiter = oneshot::Sender<Result<(), StoreError>>;
 
@@ -107,9 +108,11 @@ impl Writer {
     pub(super) fn write(&mut self, group: Group) -> Result<(), StoreError> {
         let Group { before, after, mut log, order, notes } = group;
         let shared = Arc::clone(&self.shared);
+        point("group-planned");
         if !before.is_empty() {
             self.seal = shared.registry.apply(&before, self.seal)?;
             self.commits.registry = self.seal.commit;
+            point("registry-written");
         }
         if !log.is_empty() {
             let next = Commits { log: self.commits.log + 1, ..self.commits };
@@ -118,14 +121,17 @@ impl Writer {
             }
             shared.log.apply(log, next)?;
             self.commits = next;
+            point("log-written");
         }
         if !after.is_empty() {
             self.seal = shared.registry.apply(&after, self.seal)?;
             self.commits.registry = self.seal.commit;
+            point("registry-updated");
         }
         self.witness.set(self.commits).map_err(|e| StoreError::failed(format!("witness: {e}")))?;
         let made = notes.iter().any(Note::is_of_record);
         shared.census.write().unwrap_or_else(PoisonError::into_inner).take(notes);
+        point("group-durable");
         shared.head.send_replace(self.commits.log);
         if made {
             shared.made.send_modify(|made| *made += 1);

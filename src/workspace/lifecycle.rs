@@ -22,6 +22,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    crash::point,
     domain::{Setup, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
     engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
@@ -77,6 +78,7 @@ impl BringUp {
             return Err(setup::error(failure));
         }
         let up = self.up().await?;
+        point("workspace-connected");
         self.set_up(&up.client).await?;
         Ok(up)
     }
@@ -207,7 +209,10 @@ impl BringUp {
             }
             self.check_wanted()?;
             match engine.start_container(&name).await {
-                Ok(()) => return Ok(made),
+                Ok(()) => {
+                    point("container-started");
+                    return Ok(made);
+                }
                 Err(EngineError::Paused { .. }) => {
                     engine.unpause_container(&name).await?;
                     return Ok(made);
@@ -241,6 +246,7 @@ impl BringUp {
             let spec = container::spec(&self.record, instance, &defaults, &shared.tether, host_dir.as_deref());
             match shared.engine.create_container(&spec).await {
                 Ok(id) => {
+                    point("container-made");
                     self.log.line("wharf", &format!("its container is made from {}", spec.image)).await;
                     return Ok(Some(id));
                 }

@@ -8,11 +8,18 @@ use sha2::{Digest, Sha256};
 use super::container::PROGRAM_DIR;
 use crate::{
     domain::InstanceId,
-    engine::{ContainerSpec, Engine, EngineError, LABEL_INSTANCE, LABEL_TETHER, LabelSet, Mount, MountKind},
+    engine::{
+        Container, ContainerSpec, Engine, EngineError, LABEL_INSTANCE, LABEL_TETHER, LABEL_WORKSPACE, LabelSet, Mount,
+        MountKind,
+    },
 };
 
 /// The program's file in the volume.
 const FILE: &str = "tether";
+/// What the names of such volumes begin with.
+const VOLUMES: &str = "wharf-tether-";
+/// What comes after a volume's name in the name of a container that fills it.
+const FILLING: &str = "-fill-";
 
 /// The volume that holds one version of tether.
 pub(super) struct TetherVolume {
@@ -31,7 +38,7 @@ impl TetherVolume {
         let version: String = Sha256::digest(program)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             program,
-            name: format!("wharf-tether-{version}"),
+            name: format!("{VOLUMES}{version}"),
             version,
             filled: AtomicBool::new(false),
             filling: AtomicUsize::new(0),
@@ -75,13 +82,19 @@ impl TetherVolume {
         self.filling.load(Ordering::Relaxed) > 0
     }
 
-    /// Fills it, through a container of `image` that is never started and carries the label of its `owner`, who finds
-    /// it as an orphan when the daemon dies in the middle.
+    /// Whether a container of this daemon's instance was made to fill such a volume, and nobody is filling it any more.
+    pub(super) fn is_left_of_a_filling(&self, container: &Container) -> bool {
+        let for_filling = container.name.strip_prefix(VOLUMES).is_some_and(|rest| rest.contains(FILLING));
+        for_filling && !container.labels.contains_key(LABEL_WORKSPACE) && !self.is_filling()
+    }
+
+    /// Fills it, through a container of `image` that is never started and carries the label of its `owner`, who removes
+    /// it at the next start when the daemon dies in the middle.
     pub(super) async fn fill(&self, engine: &Engine, owner: &InstanceId, image: &str) -> Result<(), EngineError> {
         let _filling = Filling::begin(&self.filling);
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let spec = ContainerSpec {
-            name: format!("{}-fill-{}", self.name, &unique[..12]),
+            name: format!("{}{FILLING}{}", self.name, &unique[..12]),
             image: image.to_owned(),
             entrypoint: vec![format!("{PROGRAM_DIR}/{FILE}")],
             labels: [(LABEL_INSTANCE.to_owned(), owner.to_string())].into(),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::WorkspaceId,
-    engine::{Container, EngineEvent, LABEL_INSTANCE, LABEL_WORKSPACE},
+    engine::{Container, EngineError, EngineEvent, LABEL_INSTANCE, LABEL_WORKSPACE},
 };
 
 /// How long until a look that failed is taken again.
@@ -89,6 +89,12 @@ async fn look(shared: &Arc<Shared>) -> Result<(), WorkspaceError> {
         {
             shared.slot(&id);
             containers.insert(id, container);
+        } else if shared.tether.is_left_of_a_filling(&container) {
+            // One of an earlier run of this daemon, which died in the middle: it was never started and holds nothing.
+            match shared.engine.remove_container(&container.id).await {
+                Ok(()) | Err(EngineError::NotFound { .. }) => {}
+                Err(error) => tracing::warn!(name = container.name, %error, "what filled tether's volume is left"),
+            }
         }
     }
     for (id, slot) in shared.all_slots() {

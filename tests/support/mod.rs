@@ -110,6 +110,26 @@ impl Daemon {
         self.config = Some(config.to_owned());
     }
 
+    /// What its configuration file says.
+    pub fn configuration(&self) -> Option<String> {
+        self.config.clone()
+    }
+
+    /// More of its environment, or less, from its next start on.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Whether it has ended by itself; it may then be started again.
+    pub fn ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_some_and(|child| child.try_wait().expect("its state").is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
+    }
+
     /// Starts the program; it need not answer yet.
     pub fn spawn(&mut self) {
         self.logged = self.log_text().len();

@@ -153,6 +153,22 @@ async fn orphans_are_found_and_removed_and_others_are_left_alone() {
 }
 
 #[tokio::test]
+async fn what_a_daemon_that_died_was_filling_tethers_volume_with_is_removed_at_the_next_start() {
+    let (site, rooms) = Site::new(Transport::Auto).await;
+    rooms.close().await;
+    let mut spec = site.ground.spec("filling", &["/bin/busybox", "true"]);
+    spec.name = format!("wharf-tether-0123456789ab-fill-{}", &site.ground.instance.as_str()[..12]);
+    spec.labels = [(LABEL_INSTANCE.to_owned(), site.ground.instance.to_string())].into();
+    site.ground.engine.create_container(&spec).await.unwrap();
+    assert_eq!(site.ground.left().await, [spec.name]);
+    let rooms = site.reopen();
+    let mut engine_state = rooms.workspaces.engine_state();
+    soon("up", engine_state.wait_for(|state| *state == EngineState::Up)).await.unwrap();
+    site.assert_empty().await;
+    rooms.close().await;
+}
+
+#[tokio::test]
 async fn an_engine_that_is_away_is_told_and_used_when_it_appears() {
     let Endpoint::Unix(real) = engine().endpoint().clone() else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Actor;
+use crate::crash::point;
 use crate::domain::{Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp};
 use crate::session::sealed;
 use crate::session::state::{PromptChange, Step};
@@ -47,10 +48,13 @@ impl Actor {
         extra(&mut batch, self);
         if !batch.is_empty() {
             // The state has moved: what the disk is too slow for waits, and with it whoever writes to this session.
+            point("step-begun");
             self.shared.store.commit_when_possible(batch).await?;
+            point("step-durable");
         }
         if let Some(run) = run {
             self.log.publish(run);
+            point("step-shown");
         }
         if self.state.p.closed.is_some() {
             self.log.end();
@@ -59,8 +63,10 @@ impl Actor {
             && self.feed.as_ref().is_some_and(|feed| feed.process == process.id)
         {
             client.ack(&self.tether_id(&process.id), process.stdout, process.stderr);
+            point("output-acknowledged");
         }
         self.perform(std::mem::take(&mut step.effects)).await;
+        point("effects-done");
         self.wake_waiters();
         Ok(())
     }

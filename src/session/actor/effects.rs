@@ -7,6 +7,7 @@ use tokio::task::JoinError;
 use super::Actor;
 use super::feed::Feed;
 use crate::agent::Secrets;
+use crate::crash::point;
 use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Step};
@@ -165,6 +166,7 @@ impl Actor {
         self.tasks.spawn(async move {
             // A start of the daemon wakes its sessions in turn, not all at once.
             let _permit = shared.wakes.acquire().await;
+            point("workspace-asked");
             if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
                 return Done::Woken(Ok(None));
             }
@@ -199,7 +201,10 @@ impl Actor {
             };
             let id = request.id.clone();
             let attached = match client.start(request).await {
-                Ok(()) => client.attach(&id, 0, 0).await,
+                Ok(()) => {
+                    point("process-started");
+                    client.attach(&id, 0, 0).await
+                }
                 Err(e) => Err(e),
             };
             Done::Attached(attached, Some(resumed), secrets)
@@ -253,6 +258,7 @@ impl Actor {
                     tracing::warn!(session = %self.id, n = entry.n, error = %e, "an input could not be sent");
                 },
             }
+            point("input-handed-over");
         }
     }
 

@@ -1,0 +1,54 @@
+//! Named points at which a debug build can be told to die at once, so that tests see what a crash just there leaves.
+
+/// All points, in the order in which a prompt passes them.
+pub const POINTS: [&str; 16] = [
+    "group-planned",
+    "registry-written",
+    "log-written",
+    "registry-updated",
+    "group-durable",
+    "step-begun",
+    "step-durable",
+    "step-shown",
+    "output-acknowledged",
+    "effects-done",
+    "workspace-asked",
+    "container-made",
+    "container-started",
+    "workspace-connected",
+    "process-started",
+    "input-handed-over",
+];
+
+/// The variable that says where: `NAME:N` is the N-th pass of a point, from the start of the program.
+pub const VARIABLE: &str = "WHARF_CRASH_AT";
+
+/// Dies here by `SIGKILL`, where the program was told so. In a release build it is nothing at all.
+#[cfg(debug_assertions)]
+pub(crate) fn point(name: &str) {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    };
+    static PLAN: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSES: AtomicU64 = AtomicU64::new(0);
+    debug_assert!(POINTS.contains(&name), "{name} is no named point");
+    let plan = PLAN.get_or_init(|| {
+        let text = std::env::var(VARIABLE).ok()?;
+        let (at, nth) = text.split_once(':')?;
+        Some((at.to_owned(), nth.parse().ok()?))
+    });
+    let Some((at, nth)) = plan else { return };
+    if at == name && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // Until the signal is there, nothing more is to happen on this thread.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Dies here by `SIGKILL`, where the program was told so. In a release build it is nothing at all.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub(crate) const fn point(_name: &str) {}

@@ -1,0 +1,212 @@
+//! The check after the faults: what was accepted, delivered, written and seen has to agree.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::{
+    api::PATIENCE,
+    driven::Driven,
+    ledger::{Checked, Ledger},
+    reader::{Reader, digest},
+};
+
+/// What the faults since the last check may have cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Nothing: every turn comes to its own end.
+    Nothing,
+    /// The turn that ran: its agent or its container died.
+    Turns,
+}
+
+/// What the log tells of one prompt.
+#[derive(Debug, Default)]
+struct Told {
+    queued: u64,
+    started: u64,
+    ended: u64,
+    status: String,
+    text: String,
+}
+
+/// Checks one session and goes on from there; answers what was compared.
+pub async fn check(session: &mut Driven, cost: Cost, ledger: &mut Ledger) -> Checked {
+    for wrong in std::mem::take(&mut session.wrong) {
+        ledger.violated(1, wrong);
+    }
+    if let Err(stuck) = session.settle().await {
+        ledger.violated(1, stuck);
+    }
+    let events = match session.unchecked().await {
+        Ok(events) => events,
+        Err(why) => {
+            ledger.violated(4, why);
+            return Checked::default();
+        }
+    };
+    sequence(session, &events, ledger);
+    seen(session, &events, ledger).await;
+    let prompts = prompts(session, &events, cost, ledger);
+    found(session, ledger).await;
+    delivered(session, &prompts, ledger).await;
+    session.checked += events.len() as u64;
+    let accounted = std::mem::replace(&mut session.accounted, session.sent.len());
+    Checked { prompts: (session.sent.len() - accounted) as u64, events: events.len() as u64, faults: 0 }
+}
+
+fn sequence(session: &Driven, events: &[Value], ledger: &mut Ledger) {
+    for (expected, event) in (session.checked + 1..).zip(events) {
+        if event["seq"].as_u64() != Some(expected) {
+            return ledger
+                .violated(3, format!("{}: where {expected} is expected, the log has {}", session.id, event["seq"]));
+        }
+    }
+}
+
+/// Every subscriber saw exactly what the log has.
+async fn seen(session: &mut Driven, events: &[Value], ledger: &mut Ledger) {
+    let (from, id) = (session.checked as usize, session.id.clone());
+    for (name, reader) in [("steady", &mut session.steady), ("fickle", &mut session.fickle)] {
+        if let Err(late) = reader.reaches((from + events.len()) as u64, PATIENCE).await {
+            ledger.violated(5, format!("{id}: {name}: {late}"));
+            continue;
+        }
+        compare(&id, name, reader, from, events, ledger);
+    }
+}
+
+fn compare(id: &str, name: &str, reader: &Reader, from: usize, events: &[Value], ledger: &mut Ledger) {
+    reader.seen(|seen| {
+        for wrong in seen.wrong.drain(..) {
+            ledger.violated(5, format!("{id}: {name}: {wrong}"));
+        }
+        for (event, saw) in events.iter().zip(&seen.digests[from..]) {
+            if digest(event) != *saw {
+                ledger.violated(4, format!("{id}: {name} saw something else as event {}", event["seq"]));
+                return;
+            }
+        }
+    });
+}
+
+/// What the log tells of the prompts, against what was accepted; answers each prompt's final state.
+fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) -> BTreeMap<u64, String> {
+    let mut told: BTreeMap<u64, Told> = BTreeMap::new();
+    for event in events {
+        let data = &event["data"];
+        let prompt = data["prompt"].as_u64();
+        match (event["type"].as_str().unwrap_or_default(), prompt) {
+            ("prompt.queued", Some(n)) => told.entry(n).or_default().queued += 1,
+            ("turn.started", Some(n)) => told.entry(n).or_default().started += 1,
+            ("turn.ended", Some(n)) => {
+                let told = told.entry(n).or_default();
+                told.ended += 1;
+                data["status"].as_str().unwrap_or_default().clone_into(&mut told.status);
+            }
+            ("update", _) if data["sessionUpdate"] == "agent_message_chunk" => {
+                let turn = event["turn"].as_str().and_then(|turn| turn.strip_prefix("turn_")?.parse().ok());
+                if let (Some(n), Some(text)) = (turn, data["content"]["text"].as_str()) {
+                    told.entry(n).or_default().text.push_str(text);
+                }
+            }
+            _ => {}
+        }
+    }
+    for sent in &session.sent[session.accounted..] {
+        let Some(told) = told.get(&sent.n) else {
+            ledger.violated(1, format!("{}: prompt {} was accepted and is nowhere", session.id, sent.n));
+            continue;
+        };
+        if told.queued != 1 || told.ended != 1 || told.started > 1 {
+            ledger.violated(2, format!("{}: prompt {} ({}): {told:?}", session.id, sent.n, sent.token));
+        }
+        let lost = told.status != "done" && !(sent.cancelled && told.status == "cancelled");
+        if lost && cost == Cost::Nothing {
+            ledger.violated(3, format!("{}: prompt {} ({:?}) ended as {}", session.id, sent.n, sent.kind, told.status));
+        }
+        if told.status == "done"
+            && !sent.cancelled
+            && let Some(answer) = sent.answer()
+            && told.text != answer
+        {
+            ledger.violated(
+                3,
+                format!(
+                    "{}: prompt {} answered {:?} and not {:?}",
+                    session.id,
+                    sent.n,
+                    short(&told.text),
+                    short(&answer)
+                ),
+            );
+        }
+    }
+    let strangers =
+        told.len() - session.sent[session.accounted..].iter().filter(|sent| told.contains_key(&sent.n)).count();
+    if strangers > 0 {
+        ledger.violated(1, format!("{}: {strangers} prompts that nobody sent", session.id));
+    }
+    told.into_iter().map(|(n, told)| (n, told.status)).collect()
+}
+
+/// It is found by each of its names, and it is still the same conversation.
+async fn found(session: &mut Driven, ledger: &mut Ledger) {
+    let mut names = vec![session.id.clone(), session.key.clone()];
+    names.extend(session.agent_session.clone());
+    for name in names {
+        match session.api.get(&format!("/v1/sessions/{name}")).await {
+            Ok(found) if found["id"] == session.id.as_str() => {
+                let now = found["agent_session_id"].as_str().map(str::to_owned);
+                if session.agent_session.is_some() && now != session.agent_session {
+                    let before = &session.agent_session;
+                    ledger.violated(7, format!("{}: the conversation was {before:?} and is {now:?}", session.id));
+                }
+                session.agent_session = now.or(session.agent_session.take());
+            }
+            other => ledger.violated(7, format!("{} is not found by {name}: {other:?}", session.id)),
+        }
+    }
+}
+
+/// What the agent was given, as it counted on its own disk.
+async fn delivered(session: &Driven, ends: &BTreeMap<u64, String>, ledger: &mut Ledger) {
+    let Some(conversation) = &session.agent_session else { return };
+    let path = format!("/home/agent/.wharf-demo/{conversation}.jsonl");
+    let history = match session.api.file(&session.workspace, &path).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(why) => return ledger.violated(7, format!("the agent's own count can't be read: {why}")),
+    };
+    let mut given: HashMap<String, u64> = HashMap::new();
+    let mut order = Vec::new();
+    for entry in history.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if entry["type"] == "prompt"
+            && let Some(token) =
+                entry["value"].as_str().and_then(|text| text.split_whitespace().find(|w| w.starts_with("tok-")))
+        {
+            *given.entry(token.to_owned()).or_default() += 1;
+            order.push(token.to_owned());
+        }
+    }
+    for sent in &session.sent {
+        let times = given.remove(&sent.token).unwrap_or(0);
+        let done = ends.get(&sent.n).is_some_and(|status| status == "done");
+        if times > 1 || (done && times == 0) {
+            ledger.violated(2, format!("{}: prompt {} ({}) was given {times} times", session.id, sent.n, sent.token));
+        }
+    }
+    if let Some((token, _)) = given.iter().next() {
+        ledger.violated(2, format!("{}: the agent was given {token}, which was never accepted", session.id));
+    }
+    let place: HashMap<&str, u64> = session.sent.iter().map(|sent| (sent.token.as_str(), sent.n)).collect();
+    let numbers: Vec<u64> = order.iter().filter_map(|token| place.get(token.as_str()).copied()).collect();
+    if !numbers.is_sorted() {
+        ledger.violated(2, format!("{}: the prompts were given out of their order: {numbers:?}", session.id));
+    }
+}
+
+/// Enough of a text to tell what it is.
+fn short(text: &str) -> String {
+    let (begin, end) = (text.chars().take(60).collect::<String>(), text.chars().rev().take(20).collect::<Vec<_>>());
+    format!("{begin}…{} ({} bytes)", end.into_iter().rev().collect::<String>(), text.len())
+}
