@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use super::{
     api::PATIENCE,
-    driven::Driven,
+    driven::{Driven, Kind},
     ledger::{Checked, Ledger},
     reader::{Reader, digest},
 };
+
+/// How often a prompt may be tried: what was not delivered is tried again.
+const ATTEMPTS: u64 = 3;
 
 /// What the faults since the last check may have cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) 
             ledger.violated(1, format!("{}: prompt {} was accepted and is nowhere", session.id, sent.n));
             continue;
         };
-        if told.queued != 1 || told.ended != 1 || told.started > 1 {
+        if told.queued != 1 || told.ended != 1 || told.started > ATTEMPTS {
             ledger.violated(2, format!("{}: prompt {} ({}): {told:?}", session.id, sent.n, sent.token));
         }
         let lost = told.status != "done" && !(sent.cancelled && told.status == "cancelled");
@@ -127,6 +130,8 @@ fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) 
         }
         if told.status == "done"
             && !sent.cancelled
+            // A tool that was killed says less.
+            && (cost == Cost::Nothing || sent.kind != Kind::Run)
             && let Some(answer) = sent.answer()
             && told.text != answer
         {

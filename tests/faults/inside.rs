@@ -24,9 +24,10 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
         let many = BETWEEN_CHECKS.min(plan.rounds - done);
         world
             .storm(ledger, async |storm| {
-                for _ in 0..many {
+                let mut injected = 0;
+                while injected < many {
                     storm.blow(CALM).await;
-                    one(storm).await;
+                    injected += u64::from(one(storm).await);
                 }
             })
             .await;
@@ -37,21 +38,27 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     Ok(())
 }
 
-async fn one(storm: &mut Storm<'_>) {
-    let Some(container) = storm.a_container() else { return };
+/// One fault; whether there was something to hit.
+async fn one(storm: &mut Storm<'_>) -> bool {
+    let Some(container) = storm.a_container() else { return false };
     let (what, pattern) = match storm.rng.u8(..4) {
-        0 => ("agent killed", "^wharf-demo-agent|/wharf-demo-agent"),
-        1 => ("tool killed", "sh -c .*tok-|^sleep 0"),
-        2 => ("connection killed", "tether connect"),
+        0 => ("agent killed", "*wharf-demo-agent*"),
+        1 => ("tool killed", "*sh*tok-*|sleep*0.2"),
+        2 => ("connection killed", "*tether*connect*"),
         _ => ("tether killed", ""),
     };
     let killed = if pattern.is_empty() {
-        storm.docker(&["kill", "--signal", "KILL", &container])
+        storm.docker(&["kill", "--signal", "KILL", &container]).is_ok()
     } else {
-        storm.docker(&["exec", "--user", "0", &container, "/bin/busybox", "pkill", "-9", "-o", "-f", pattern])
+        let script = format!(
+            "/bin/busybox ps -o pid,args | while read pid args; do case \"$args\" in *busybox*ps*|*while*) ;; \
+             {pattern}) kill -9 $pid && echo $pid; break;; esac; done"
+        );
+        let exec = ["exec", "--user", "0", &container, "/bin/busybox", "sh", "-c", &script];
+        storm.docker(&exec).is_ok_and(|pid| !pid.is_empty())
     };
-    // Where there is nothing of the kind just now, nothing was killed.
-    if killed.is_ok() {
+    if killed {
         storm.fault(what);
     }
+    killed
 }
