@@ -162,6 +162,11 @@ impl From<StoreError> for Problem {
             let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_large", e.to_string());
             return problem.with("size", size).with("limit", limit);
         }
+        if let StoreError::Full { free, reserve, .. } = e {
+            tracing::warn!(error = %e, "a request was refused");
+            let problem = Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", e.to_string());
+            return problem.with("free", free).with("reserve", reserve);
+        }
         tracing::error!(error = %e, "the store could not serve a request");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", e.to_string()).retry()
     }

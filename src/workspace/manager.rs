@@ -54,6 +54,7 @@ impl Workspaces {
         {
             return self.same(name, &id, new.spec).map(|view| (view, false));
         }
+        self.shared.store.room_to_begin()?;
         let record = self.prepare(new.name.clone(), new.spec.clone(), None).await?;
         let view = self.view(&record)?;
         let mut batch = Batch::new();
