@@ -91,7 +91,7 @@ pub(super) async fn read(
     let query = query.only(&["after", "limit", "workspace", "session", "type"])?;
     let limit = query.limit()?;
     let stream = upgrade.wanted() || wants_stream(&headers);
-    let seen = if stream { last_event_id(&headers)? } else { None };
+    let seen = last_event_id(&headers)?.filter(|_| stream);
     let from =
         match (seen, query.one("after")?) {
             (Some(from), _) => from,

@@ -119,7 +119,8 @@ pub(super) async fn read(
     let after = query.number("after")?.unwrap_or(0);
     let socket = upgrade.wanted();
     let stream = socket || wants_stream(&headers);
-    let after = if stream { last_event_id(&headers)?.unwrap_or(after) } else { after };
+    let seen = last_event_id(&headers)?;
+    let after = seen.filter(|_| stream).unwrap_or(after);
     if stream && api.stop.is_cancelled() {
         return Err(Problem::stopping());
     }

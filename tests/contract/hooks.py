@@ -12,11 +12,13 @@ import schemathesis
 
 URL = os.environ["WHARF_CONTRACT_URL"]
 REPORT = os.environ["WHARF_CONTRACT_REPORT"]
-IMAGE = "wharf/demo:latest"
+SPEC = {"image": "wharf/demo:latest", "network": "none"}
 # How many sessions and workspaces of generated requests are there at once.
 KEPT = 40
 # How many containers of their own generated sessions may start.
 INLINE = 4
+# The workspaces that generated requests may not stop or delete.
+STANDING = ("stage", "busy", "moved")
 # How long something staged may take.
 PATIENCE = 30
 
@@ -44,7 +46,7 @@ class Stage:
     def workspace(self, name):
         # One that a generated request made anew has another spec.
         if self.ask("GET", f"/v1/workspaces/{name}", fine=(200, 404)).get("code") == "workspace_not_found":
-            self.ask("POST", "/v1/workspaces", {"name": name, "image": IMAGE})
+            self.ask("POST", "/v1/workspaces", SPEC | {"name": name})
         return name
 
     def session(self, key=None, workspace="stage"):
@@ -102,8 +104,21 @@ class Stage:
     def file(self):
         self.workspace("stage")
         path = "/v1/workspaces/stage/files?path=contract.txt"
-        self.http.put(URL + path, data=b"hello", timeout=60).raise_for_status()
+        answer = self.http.put(URL + path, data=b"hello", timeout=60)
+        if answer.status_code != 200:
+            raise RuntimeError(f"the stage can't be set: PUT {path}: {answer.status_code} {answer.text}")
         return "contract.txt"
+
+    def owns(self, operation, case):
+        """Whether a generated request would take away what others stand on: it found it in a list."""
+        method, path = operation
+        if method == "GET" or not path.startswith("/v1/workspaces/{id}"):
+            return False
+        named = str((case.path_parameters or {}).get("id", ""))
+        if not named.startswith("ws_"):
+            return named in STANDING
+        view = self.ask("GET", "/v1/workspaces/" + named, fine=(200, 400, 404))
+        return view.get("name") in STANDING
 
     def keep(self, kind, name):
         """Remembers what a generated request made, and lets go of the oldest."""
@@ -199,7 +214,7 @@ def new_session(case):
     if not isinstance(body.get("workspace"), dict):
         body["workspace"] = "stage"
     elif STAGE.next("inline") <= INLINE:
-        body["workspace"] = {"image": IMAGE}
+        body["workspace"] = SPEC
     if isinstance(body.get("cwd"), str):
         body["cwd"] = "/workspace"
     body.pop("mcp_servers", None)
@@ -209,11 +224,20 @@ def new_session(case):
 def new_workspace(case):
     # What the machine has: an image, a network, no disk quotas and no mounts.
     body = {name: value for name, value in case.body.items() if name not in ("disk", "mounts", "repo", "setup")}
-    return body | {"image": IMAGE, "network": "none"}
+    return body | SPEC | {"cpus": 0.5}
+
+
+def changed_workspace(case):
+    fine = ("env", "labels", "pids", "memory")
+    return {name: value for name, value in case.body.items() if name in fine} | {"cpus": 0.5}
 
 
 # Bodies that are made true of this machine, for two requests of three.
-TRUE = {("POST", "/v1/sessions"): new_session, ("POST", "/v1/workspaces"): new_workspace}
+TRUE = {
+    ("POST", "/v1/sessions"): new_session,
+    ("POST", "/v1/workspaces"): new_workspace,
+    ("POST", "/v1/workspaces/{id}/recreate"): changed_workspace,
+}
 
 # What would wait for what never comes: (operation, parameter), and what is sent instead (None: nothing).
 ENDLESS = {
@@ -229,7 +253,7 @@ def before_call(context, case, kwargs):
     if operation in REAL:
         make, every = REAL[operation]
         n = STAGE.next(operation)
-        if int(n / every) != int((n - 1) / every):
+        if int(n / every) != int((n - 1) / every) or STAGE.owns(operation, case):
             case.path_parameters = {**(case.path_parameters or {}), **make(case)}
     if operation in TRUE and valid and isinstance(case.body, dict) and STAGE.next(operation) % 3:
         case.body = TRUE[operation](case)
