@@ -209,7 +209,11 @@ impl From<WorkspaceError> for Problem {
                     PathProblem::Archive => (StatusCode::UNPROCESSABLE_ENTITY, "archive_invalid"),
                     PathProblem::Full => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
                 };
-                problem(status, code)
+                let mut problem = problem(status, code);
+                if why == PathProblem::Outside {
+                    problem.detail.push_str("; give a path below `/workspace` or `/home/agent`");
+                }
+                problem
             }
             WorkspaceError::TooLarge { limit, .. } => {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large").with("limit", limit)
