@@ -15,9 +15,10 @@ pub(super) const COMMANDS: &str = "\
 Talk with an agent:
   new         make a session              cancel      end the running turn
   send        prompt, print the answer    approve     answer what it asks
-  chat        talk in turns
+  chat        talk in turns               prompts     the queue, and taking back
 Look after sessions:
   ls          list them                   reset       forget the conversation
+  show        print one                   set         change its fields
   logs        print or follow events      rm          close one, or purge it
   restore     wake one                    recreate    start agents afresh
   events      those of all sessions       stats       totals

@@ -8,4 +8,5 @@ mod commands;
 mod doctor;
 mod errors;
 mod program;
+mod routes;
 mod turns;

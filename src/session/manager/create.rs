@@ -45,6 +45,7 @@ impl Sessions {
                 _ => return self.known(&id, new, prompt).await,
             };
         }
+        self.shared.store.room_to_begin()?;
         let id = SessionId::new(&new.agent);
         let (workspace, fresh) = self.workspace(&new, &entry, &id).await?;
         let record = self.record(&id, key.clone(), &new, &workspace)?;
