@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::log::SessionLog;
 use crate::agent::{Catalogue, Surroundings};
-use crate::domain::{Caps, SessionId};
+use crate::domain::{Caps, SessionId, SessionRecord};
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
 use crate::workspace::{Clock, Workspaces};
@@ -20,6 +20,14 @@ use crate::workspace::{Clock, Workspaces};
 const WAKES: usize = 8;
 /// How many subscribers may wait for sessions that do not exist yet.
 pub(super) const LATE_MAX: usize = 1000;
+
+/// The longest id of an agent's conversation, in bytes: it is a key of the registry.
+pub(super) const AGENT_ID_MAX: usize = 256;
+
+/// A record as large as it may become by itself: what has no room for the agent's id and the close is too large.
+pub(super) fn with_room(record: &SessionRecord) -> SessionRecord {
+    SessionRecord { agent_session_id: Some("x".repeat(AGENT_ID_MAX)), closed: Some(record.created), ..record.clone() }
+}
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]

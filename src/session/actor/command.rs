@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Actor;
-use super::mailbox::{Command, Reply};
+use super::mailbox::{Command, Reply, refuse};
 use super::waiters::Waiter;
 use crate::agent::adapter::Unsupported;
 use crate::domain::{Caps, PermissionRecord, PermissionState, PromptNumber, PromptRecord, Timestamp, WhenBusy};
@@ -17,6 +17,16 @@ const QUEUE_MAX: usize = 100;
 impl Actor {
     /// Serves one command. A reply that nobody waits for any more is no error.
     pub(super) async fn command(&mut self, command: Command) -> Result<(), StoreError> {
+        let command = match self.absent.clone() {
+            // Without its agent it can be brought to rest and closed, and that is all.
+            Some(error)
+                if !matches!(command, Command::Suspend { .. } | Command::Close { .. } | Command::Settle { .. }) =>
+            {
+                refuse(command, error);
+                return Ok(());
+            }
+            _ => command,
+        };
         match command {
             Command::Prompt { content, when_busy, idempotency, reply } => {
                 let accepted = self.accept(content, when_busy, idempotency).await;
@@ -40,9 +50,9 @@ impl Actor {
                 self.wake_error = None;
                 self.handle([Input::Wake]).await
             }
-            Command::Suspend { reply } => {
+            Command::Suspend { by_hand, reply } => {
                 self.waiters.push(Waiter::Rest { reply });
-                self.handle([Input::Suspend]).await
+                self.handle([Input::Suspend { by_hand }]).await
             }
             Command::Close { reply } => {
                 self.waiters.push(Waiter::Closed { reply });

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::task::JoinError;
 
 use super::Actor;
+use super::casualty::Casualty;
 use super::feed::Feed;
 use crate::agent::Secrets;
 use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
-use crate::session::state::{Effect, Input, Step};
+use crate::session::state::{Effect, Input, Link, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, TetherClient, TetherError};
 use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
@@ -50,6 +51,10 @@ impl Actor {
                 Effect::End { process, force } => self.end_process(process, force),
                 Effect::Forget { process } => self.forget(process),
                 Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::ArmEnd { process } => {
+                    let message = "its start did not come to an end".to_owned();
+                    self.after(self.shared.timeouts.patience, Input::EndFailed { process, message });
+                }
                 Effect::ArmHandshake { process } => {
                     self.after(self.shared.timeouts.handshake, Input::HandshakeTimeout { process });
                 }
@@ -65,10 +70,9 @@ impl Actor {
             Err(e) if e.is_cancelled() => Done::Nothing,
             Err(e) => {
                 tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
-                Done::Input(Input::WakeFailed {
-                    message: "an internal error; see the daemon's log".into(),
-                    retry: false,
-                })
+                (self.feed, self.client) = (None, None);
+                let message = "an internal error, see the daemon's log: restore the session to try again";
+                Done::Input(Input::Broken { message: message.to_owned() })
             }
         };
         match done {
@@ -107,6 +111,8 @@ impl Actor {
         started: Option<bool>,
     ) -> Result<(), StoreError> {
         match (result, started, self.state.p.process.as_ref()) {
+            // Nobody waits for it any more.
+            (Ok(_), ..) if self.state.link != Link::Starting => Ok(()),
             (Ok(attachment), started, Some(process)) => {
                 self.feed = Some(Feed::new(process, attachment.events));
                 let input = match started {
@@ -134,7 +140,9 @@ impl Actor {
 
     /// Tells the session's subscribers what became of the container.
     pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
-        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let state = self.workspace.borrow_and_update().clone();
+        self.casualty.note(&state);
+        let WorkspaceState { status, reason } = state;
         let workspace = self.record.workspace.clone();
         self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
@@ -178,6 +186,7 @@ impl Actor {
     }
 
     fn start_process(&mut self, process: String) {
+        self.casualty = Casualty::default();
         let Some(client) = self.client.clone() else { return };
         let resumed = self.state.p.agent_session_id.is_some();
         let options = self.starting.clone().ok_or(SessionError::Stopping);

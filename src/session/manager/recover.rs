@@ -24,7 +24,8 @@ impl Sessions {
         self.complete_creations().await?;
         let (mut found, mut working) = (Vec::new(), 0);
         for (id, progress) in self.shared.store.progress_all()? {
-            let unfinished = progress.process.is_some() || progress.turn.is_some() || !progress.queue.is_empty();
+            let unfinished =
+                progress.process.is_some() || progress.turn.is_some() || (!progress.queue.is_empty() && !progress.held);
             if !unfinished || (progress.closed.is_some() && progress.process.is_none()) {
                 continue;
             }
