@@ -8,4 +8,6 @@ mod commands;
 mod doctor;
 mod errors;
 mod program;
+mod screen;
+mod shell;
 mod turns;
