@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// How many workspaces may be woken at once.
     pub(super) wakes: Semaphore,
+    /// How many sessions that nobody has asked for may be on their way to a ready agent at once.
+    pub(super) recoveries: Arc<Semaphore>,
     logs: Mutex<HashMap<SessionId, Weak<SessionLog>>>,
     /// How many subscriptions there are.
     pub(super) subscribers: Arc<AtomicUsize>,
@@ -131,6 +133,7 @@ impl Shared {
             tracker,
             stop,
             wakes: Semaphore::new(WAKES),
+            recoveries: Arc::new(Semaphore::new(WAKES)),
             logs: Mutex::default(),
             subscribers: Arc::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),

@@ -79,10 +79,11 @@ done''']
 "#;
 
 async fn in_container(daemon: &Daemon, args: &[&str]) {
-    let container = daemon.containers()[0].clone();
-    let what = args.join(" ");
-    until(&what, async || docker(&[&["exec", "-u", "1000", &container, "/bin/busybox"], args].concat()).map(drop))
-        .await;
+    let done = async || {
+        let container = daemon.containers().first().cloned().ok_or("no container")?;
+        docker(&[&["exec", "-u", "1000", &container, "/bin/busybox"], args].concat()).map(drop)
+    };
+    until(&args.join(" "), done).await;
 }
 
 async fn record(client: &Client, id: &str) -> Value {

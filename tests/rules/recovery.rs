@@ -12,21 +12,25 @@ const RUNNING: usize = 10;
 /// What the daemon promises.
 const AT_ONCE: usize = 8;
 
-/// When a session began to be taken up and when its next turn began, after the daemon's restart.
+/// The demo agent, which takes its time to be ready: many that are started at once are seen to be.
+const LATE: &str = "[agents.late]\nimage = \"wharf/demo:latest\"\n\
+    argv = [\"/bin/sh\", \"-c\", \"sleep 0.4; exec /bin/wharf-demo-agent\"]\n";
+
+/// When a session's agent was started and when its next turn began, after the daemon's restart.
 fn interval(log: &[Value], restarted_after: u64) -> (String, String) {
     let time = |e: &Value| e["time"].as_str().expect("a time").to_owned();
     let new = || log.iter().filter(|e| e["seq"].as_u64() > Some(restarted_after));
-    let begun = new().find(|e| e["type"] == "agent.exited").expect("its agent is found dead");
+    let begun = new().find(|e| e["type"] == "agent.started").expect("its agent is started");
     let ready = new().find(|e| e["type"] == "turn.started").expect("its turn begins");
     (time(begun), time(ready))
 }
 
 /// Sessions of one workspace, each with a turn that runs and a prompt that waits.
-async fn sessions(client: &Client, workspace: &str, count: usize, turn: &str) -> Vec<(String, u64, u64)> {
+async fn sessions(client: &Client, agent: &str, workspace: &str, count: usize, turn: &str) -> Vec<(String, u64, u64)> {
     client.post("/v1/workspaces", json!({ "name": workspace, "image": "wharf/demo:latest" })).await.expect(201);
     let mut sessions = Vec::new();
     for n in 0..count {
-        let body = json!({ "agent": "demo", "workspace": workspace, "key": format!("{workspace}:{n}") });
+        let body = json!({ "agent": agent, "workspace": workspace, "key": format!("{workspace}:{n}") });
         let id = client.post("/v1/sessions", body).await.expect(201)["id"].as_str().expect("an id").to_owned();
         let mut events = client.events(&id, 0).await;
         let running = client.prompt(&id, turn).await;
@@ -39,10 +43,10 @@ async fn sessions(client: &Client, workspace: &str, count: usize, turn: &str) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_at_start_is_no_stampede() {
-    let mut daemon = Daemon::start().await;
+    let mut daemon = Daemon::start_with(&[], Some(LATE)).await;
     let client = daemon.client();
-    let broken = sessions(&client, "broken", BROKEN, "slow 6000").await;
-    let lasting = sessions(&client, "lasting", RUNNING, "slow 300").await;
+    let broken = sessions(&client, "late", "broken", BROKEN, "slow 6000").await;
+    let lasting = sessions(&client, "demo", "lasting", RUNNING, "slow 300").await;
     let dies = client.session(&broken[0].0).await["workspace"].as_str().expect("an id").to_owned();
     daemon.kill();
     docker_ok(&["kill", &docker_ok(&["ps", "-q", "--filter", &format!("label=wharf.workspace={dies}")])]);

@@ -92,7 +92,7 @@ async fn a_session_whose_agent_is_not_configured_any_more_can_be_closed_and_its_
     for (method, verb) in [("POST", "/restore"), ("POST", "/reset"), ("POST", "/cancel")] {
         let request = client.request(method, &format!("{path}{verb}")).json(&json!({}));
         let refused = super::support::Client::send(request).await.expect("an answer");
-        assert_eq!(refused.problem(422), "unknown_agent", "{verb}");
+        assert_eq!(refused.problem(409), "session_failed", "{verb}");
     }
     assert_eq!(client.delete(&path).await.expect(200)["status"], "closed");
     assert_eq!(super::states(&client, &closed).await, [json!([1, "cancelled"])]);

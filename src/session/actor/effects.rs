@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
 use super::Actor;
@@ -24,7 +25,7 @@ pub(super) enum Done {
     /// Something for the state machine.
     Input(Input),
     /// The workspace was asked for.
-    Woken(Result<Option<TetherClient>, WorkspaceError>),
+    Woken(Result<Option<TetherClient>, WorkspaceError>, Option<OwnedSemaphorePermit>),
     /// The process was asked for; the flag tells whether it was started by this; and what nobody is to see of it.
     Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
@@ -78,13 +79,14 @@ impl Actor {
         match done {
             Done::Nothing => Ok(()),
             Done::Input(input) => self.handle([input]).await,
-            Done::Woken(Ok(Some(client))) => {
+            Done::Woken(Ok(Some(client)), place) => {
+                self.place = place;
                 self.retries = 0;
                 self.client = Some(client);
                 self.handle([Input::WorkspaceUp]).await
             }
-            Done::Woken(Ok(None)) => self.handle([Input::WorkspaceDown]).await,
-            Done::Woken(Err(e)) => {
+            Done::Woken(Ok(None), _) => self.handle([Input::WorkspaceDown]).await,
+            Done::Woken(Err(e), _) => {
                 let retry = matches!(e, WorkspaceError::EngineUnreachable { .. });
                 let message = e.to_string();
                 self.wake_error = Some(e);
@@ -169,14 +171,19 @@ impl Actor {
         let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
         self.wake_error = None;
         self.use_workspace();
-        let shared = self.shared.clone();
+        let (shared, asked) = (self.shared.clone(), self.asked_for.clone());
         self.tasks.spawn(async move {
+            let place = tokio::select! {
+                biased;
+                () = asked.cancelled() => None,
+                place = shared.recoveries.clone().acquire_owned() => place.ok(),
+            };
             // A start of the daemon wakes its sessions in turn, not all at once.
             let _permit = shared.wakes.acquire().await;
             if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
-                return Done::Woken(Ok(None));
+                return Done::Woken(Ok(None), None);
             }
-            Done::Woken(workspaces.attach(&id).await.map(Some))
+            Done::Woken(workspaces.attach(&id).await.map(Some), place)
         });
     }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,10 @@ pub(super) struct Actor {
     sent: u64,
     /// Consecutive tries to reach an engine that is away.
     retries: u32,
+    /// Cancelled once somebody has asked it for something: until then it was only taken up, and waits for its place.
+    asked_for: CancellationToken,
+    /// Its place among those that are taken up, until its agent is ready or has failed.
+    place: Option<OwnedSemaphorePermit>,
     /// When it was last asked for something.
     asked: tokio::time::Instant,
     /// Who waits for what.
@@ -163,6 +167,8 @@ impl Actor {
                 redactor: Redactor::default(),
                 sent: 0,
                 retries: 0,
+                asked_for: CancellationToken::new(),
+                place: None,
                 asked: tokio::time::Instant::now(),
                 waiters: Vec::new(),
                 wake_error: None,
@@ -177,13 +183,16 @@ impl Actor {
         let record = shared.store.session(id)?.ok_or_else(not_found)?;
         // The log first: from here on, whoever subscribes sees what this actor writes.
         let log = shared.log(id)?;
-        let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)?;
+        let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)
+            .map_err(|e| SessionError::Failed { id: id.clone(), message: e.to_string() })?;
         let (entry, absent) = match shared.catalogue.get(&record.agent) {
             Some(entry) => (entry.clone(), None),
             None => {
-                let known = shared.catalogue.names().map(str::to_owned).collect();
-                let error = SessionError::UnknownAgent { name: record.agent.clone(), known };
-                (AgentEntry::absent(&record.agent), Some(error))
+                let message = format!(
+                    "the configuration has no agent `{}` any more: add it and restart the daemon, or close the session",
+                    record.agent
+                );
+                (AgentEntry::absent(&record.agent), Some(SessionError::Failed { id: id.clone(), message }))
             }
         };
         let mut pending = BTreeMap::new();
@@ -235,6 +244,9 @@ impl Actor {
             let linger_until = self.asked + linger;
             self.observe();
             self.let_go();
+            if self.state.is_settled() {
+                self.place = None;
+            }
             let due = self.due();
             let waited_for = self.waiters.iter().any(|waiter| !waiter.is_abandoned());
             let may_go = self.state.rests() && self.tasks.is_empty() && !waited_for;
@@ -273,6 +285,9 @@ impl Actor {
     }
 
     async fn serve_one(&mut self, command: Command) -> Result<(), StoreError> {
+        if !matches!(command, Command::Settle { .. }) {
+            self.asked_for.cancel();
+        }
         self.asked = tokio::time::Instant::now();
         self.watch.active = self.shared.clock.now();
         self.command(command).await

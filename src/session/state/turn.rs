@@ -41,6 +41,10 @@ impl State {
                 step.dirty = true;
                 step.calls.push_back(Call::Cancel);
                 step.effects.push(Effect::ArmCancel { n: turn.prompt });
+                if self.ending.is_none() {
+                    // Whatever it had failed with, it is being ended now.
+                    self.p.error = None;
+                }
             }
             // It could not be ended before: it is tried again.
             Some(_) if self.p.error.is_some() && self.ending.is_none() => self.go_on(step),

@@ -46,13 +46,14 @@ pub(super) const LINES: &[Line] = &[Line {
             ],
         ),
         (
-            "`wharf send` renders tool calls and diffs readably, colours only on a terminal",
+            "`wharf send` renders tool calls and diffs readably",
             &[
                 (RENDER, "a_call_is_shown_once_it_is_known_what_it_does"),
                 (RENDER, "what_is_said_and_what_is_done_are_told_apart"),
                 ("src/cli/diff.rs", "a_change_is_shown_with_what_is_around_it"),
             ],
         ),
+        ("colours only on a terminal", &[(ERRORS, "colours_are_on_a_terminal_only")]),
         (
             "permission requests can be answered right there (`wharf chat`, `wharf approve`)",
             &[
