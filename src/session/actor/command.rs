@@ -15,18 +15,19 @@ use crate::store::{IdempotencyRecord, StoreError};
 const QUEUE_MAX: usize = 100;
 
 impl Actor {
-    /// Serves one command. A reply that nobody waits for any more is no error.
+    /// Serves one command, if its agent is there for it: without it, it can be brought to rest and closed, and no more.
     pub(super) async fn command(&mut self, command: Command) -> Result<(), StoreError> {
-        let command = match self.absent.clone() {
-            // Without its agent it can be brought to rest and closed, and that is all.
-            Some(error)
-                if !matches!(command, Command::Suspend { .. } | Command::Close { .. } | Command::Settle { .. }) =>
-            {
+        match self.absent.clone() {
+            Some(error) if !command.is_of_rest() => {
                 refuse(command, error);
-                return Ok(());
+                Ok(())
             }
-            _ => command,
-        };
+            _ => self.serve_command(command).await,
+        }
+    }
+
+    /// Serves one command. A reply that nobody waits for any more is no error.
+    async fn serve_command(&mut self, command: Command) -> Result<(), StoreError> {
         match command {
             Command::Prompt { content, when_busy, idempotency, reply } => {
                 let accepted = self.accept(content, when_busy, idempotency).await;

@@ -38,6 +38,13 @@ pub(in crate::session) enum Command {
     Settle { reply: Reply<()> },
 }
 
+impl Command {
+    /// Whether it needs no agent: it brings one to rest, or only looks.
+    pub(super) const fn is_of_rest(&self) -> bool {
+        matches!(self, Self::Suspend { .. } | Self::Close { .. } | Self::Settle { .. })
+    }
+}
+
 /// Who holds an actor's mailbox.
 #[derive(Clone)]
 pub(in crate::session) struct Handle {
