@@ -118,9 +118,9 @@ async fn what_was_stopped_by_hand_stays_so_when_the_daemon_starts_again() {
     client.post("/v1/workspaces/w/stop", json!({})).await.expect(200);
     for graceful in [true, false] {
         if graceful {
-            daemon.stop()
+            daemon.stop();
         } else {
-            daemon.kill()
+            daemon.kill();
         }
         daemon.start_again().await;
         let log = daemon.log_text();

@@ -29,10 +29,10 @@ fn tests_in(source: &str) -> BTreeSet<String> {
             marked = true;
         } else if line.starts_with("#[ignore") {
             marked = false;
-        } else if let Some((_, rest)) = line.split_once("fn ") {
-            if std::mem::take(&mut marked) {
-                found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
-            }
+        } else if let Some((_, rest)) = line.split_once("fn ")
+            && std::mem::take(&mut marked)
+        {
+            found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
     }
     found
