@@ -9,4 +9,6 @@ mod doctor;
 mod errors;
 mod program;
 mod routes;
+mod screen;
+mod shell;
 mod turns;

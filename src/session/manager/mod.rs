@@ -292,7 +292,7 @@ impl Sessions {
     pub async fn stop_workspace(&self, id: &str) -> Result<WorkspaceView, SessionError> {
         let workspace = self.shared.workspaces.resolve(id)?;
         for session in self.open_sessions_of(&workspace.id)? {
-            let rested = self.ask(&session, |reply| Command::Suspend { reply });
+            let rested = self.ask(&session, |reply| Command::Suspend { by_hand: true, reply });
             self.patiently("ending the agent", rested).await?;
         }
         Ok(self.shared.workspaces.stop(workspace.id.as_str()).await?)

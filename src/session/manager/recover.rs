@@ -25,7 +25,8 @@ impl Sessions {
         let (mut found, mut working) = (Vec::new(), 0);
         for (id, progress) in self.shared.store.progress_all()? {
             let began = progress.process.is_some() || progress.status == SessionStatus::Starting;
-            let unfinished = began || progress.turn.is_some() || !progress.queue.is_empty();
+            let waits = !progress.queue.is_empty() && !progress.held;
+            let unfinished = began || progress.turn.is_some() || waits;
             if !unfinished || (progress.closed.is_some() && progress.process.is_none()) {
                 continue;
             }
