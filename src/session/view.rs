@@ -39,7 +39,8 @@ pub struct NewSession {
     /// The mode.
     #[serde(default)]
     pub mode: Option<String>,
-    /// The agent's working directory, absolute; by default `/workspace`.
+    /// The agent's working directory, absolute; by default `/workspace`, and on the host the directory that sessions work
+    /// in, out of which it may not lead.
     #[serde(default)]
     pub cwd: Option<String>,
     /// ACP `McpServer` values.
