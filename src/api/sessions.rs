@@ -137,7 +137,8 @@ pub(super) async fn close(
 #[utoipa::path(post, path = "/v1/sessions/{id}/restore", tag = "sessions",
     params(("id" = String, Path, description = "id, key or the agent's own session id")),
     responses((status = 200, body = SessionView),
-              (status = 409, description = "`session_closed`, `session_failed`, `image_missing`")))]
+              (status = 409, description = "`session_closed`, `session_failed`, `image_missing`"),
+              (status = 422, description = "`host_disabled`")))]
 pub(super) async fn restore(
     State(api): State<ApiState>,
     Id(id): Id,

@@ -305,7 +305,7 @@ impl Actor {
 
     /// The run is over, and not by a call of ours.
     fn ended(&mut self, status: WorkspaceStatus, reason: String) {
-        tracing::info!(workspace = %self.id, reason, "its container ended");
+        tracing::info!(workspace = %self.id, reason, "it ended");
         self.note(reason.clone());
         self.set(status, Some(reason));
         self.run.lost.cancel();

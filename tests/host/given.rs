@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::place::Host;
 
-const FILES: &str = "[[agents.demo.files]]\npath = \"~/.demo/auth\"\ntext = \"hunter2-hunter2\"\n";
+const FILES: &str = "[[agents.demo.files]]\npath = \"~/.demo/auth\"\ntext = \"given by wharf\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_in_memory_and_goes_with_its_agent() {
@@ -15,7 +15,7 @@ async fn a_file_is_in_memory_and_goes_with_its_agent() {
     let client = host.client();
     let id = host.session("host:given").await;
     let (text, _) = client.turn(&id, "run wc -c < ~/.demo/auth; cat ~/.demo/auth").await;
-    assert!(text.contains("15") && text.contains("[redacted]"), "{text}");
+    assert!(text.contains("14") && text.contains("given by wharf"), "{text}");
     let link = home.path().join(".demo/auth");
     let real = fs::read_link(&link).expect("a link");
     let memory = real.parent().expect("a directory");
@@ -41,5 +41,6 @@ async fn what_the_user_has_is_left_alone() {
     assert!(refused.json["detail"].as_str().expect("words").contains("left alone"), "{:#}", refused.json);
     assert_eq!(fs::read_to_string(&own).expect("it is there"), "the user's");
     fs::remove_file(&own).expect("it is removed");
-    assert!(client.turn(&id, "run cat ~/.demo/auth").await.0.contains("[redacted]"));
+    client.post(&format!("/v1/sessions/{id}/restore"), json!({})).await.expect(200);
+    assert!(client.turn(&id, "run cat ~/.demo/auth").await.0.contains("given by wharf"));
 }
