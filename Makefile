@@ -55,7 +55,7 @@ install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	@test -x '$(BINARY)' || { echo "wharf: there is no $(BINARY) yet; first: make build" >&2; exit 1; }
 	$(INSTALL) -D -m 755 '$(BINARY)' '$(DESTDIR)$(BINDIR)/wharf'
 	$(INSTALL) -d '$(DESTDIR)$(UNITDIR)'
-	@for unit in wharf.service wharf.socket; do sed 's|/usr/local/bin/|$(BINDIR)/|g;s|/usr/local/share/|$(DATADIR)/|g' "systemd/$$unit" \
+	@for unit in wharf.service wharf.socket wharf-host.service; do sed 's|/usr/local/bin/|$(BINDIR)/|g;s|/usr/local/share/|$(DATADIR)/|g' "systemd/$$unit" \
 	  > '$(DESTDIR)$(UNITDIR)'"/$$unit" && chmod 644 '$(DESTDIR)$(UNITDIR)'"/$$unit" || exit 1; done
 	$(INSTALL) -D -m 644 systemd/wharf.sysusers '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf'
 	$(INSTALL) -D -m 644 systemd/wharf.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
@@ -69,7 +69,7 @@ install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	  '  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now wharf.socket wharf.service'
 
 uninstall: ## remove what `make install` installed; state and configuration stay
-	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' \
+	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' '$(DESTDIR)$(UNITDIR)/wharf-host.service' \
 	  '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf' '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
 	rm -rf '$(DESTDIR)$(DATADIR)/doc/wharf' '$(DESTDIR)$(DATADIR)/wharf'
 	@cd '$(DESTDIR)/' && for dir in '$(BINDIR)' '$(UNITDIR)' '$(SYSUSERSDIR)' '$(TMPFILESDIR)' '$(DATADIR)/doc'; do \

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use duration::parse_duration;
-pub use parts::{Limits, MountRule, Retention, TetherTransport};
+pub use parts::{HostMode, Limits, MountRule, Retention, TetherTransport};
 pub use rules::SessionRules;
 pub use size::parse_size;
 
@@ -68,6 +68,8 @@ pub struct Config {
     pub rules: SessionRules,
     /// What is kept of closed sessions.
     pub retention: Retention,
+    /// Whether sessions may work on this machine itself.
+    pub host: HostMode,
     /// What workspaces may mount beside their volumes.
     pub mounts: Vec<MountRule>,
     /// The most bytes that are carried into or out of a workspace at once; `None`: the default.
@@ -243,6 +245,7 @@ impl Config {
             limits: file.limits()?,
             rules: rules::read(flags.idle_timeout, env, &file)?,
             retention: file.retention()?,
+            host: file.host(env)?,
             mounts: file.mounts()?,
             files_limit: file.files_limit()?,
             log: Log {

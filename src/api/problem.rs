@@ -194,6 +194,9 @@ impl From<WorkspaceError> for Problem {
             }
             WorkspaceError::Engine { .. } => problem(StatusCode::BAD_GATEWAY, "engine_failed"),
             WorkspaceError::Tether { .. } => problem(StatusCode::BAD_GATEWAY, "tether_failed"),
+            WorkspaceError::HostDisabled => problem(StatusCode::UNPROCESSABLE_ENTITY, "host_disabled"),
+            WorkspaceError::HostAway { .. } => problem(StatusCode::SERVICE_UNAVAILABLE, "host_unreachable").retry(),
+            WorkspaceError::NotOnHost { .. } => problem(StatusCode::CONFLICT, "not_on_host"),
             WorkspaceError::Deleting { id } => {
                 problem(StatusCode::CONFLICT, "workspace_deleting").with("workspace", id)
             }

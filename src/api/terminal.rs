@@ -73,7 +73,7 @@ pub enum TerminalOutput {
     params(("id" = String, Path, description = "id or name of the workspace")),
     responses((status = 201, description = "started", body = TerminalView),
               (status = 409, description = "`too_many_terminals`, `image_missing`, `workspace_deleting`"),
-              (status = 422, description = "`start_failed`: the program could not be run; `unknown_field`, `invalid_field`")))]
+              (status = 422, description = "`start_failed`: the program could not be run; `unknown_field`, `invalid_field`; `host_disabled`")))]
 pub(super) async fn create(
     State(api): State<ApiState>,
     Id(id): Id,

@@ -25,8 +25,9 @@ Look after sessions:
 Look after what they run in, and the daemon:
   workspaces  make, start, stop, remove   shell       a terminal in one
   daemon      run it                      agents      list the agents
+  host        serve agents without one    token       who may ask over TCP
   doctor      check it, mend it           completions for bash, zsh, fish
-  token       who may ask over TCP        help        exit codes, a command
+  help        exit codes, a command
 A SESSION is an id, a key (`app:name`) or the agent's own id. `wharf help TOPIC`
 and `wharf COMMAND --help` tell more. Options of every command:";
 

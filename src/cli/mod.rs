@@ -16,6 +16,7 @@ mod failure;
 mod files;
 mod follow;
 mod help;
+mod host;
 mod interrupt;
 mod logs;
 mod ls;
@@ -84,6 +85,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Daemon(daemon::Daemon),
+    Host(host::Host),
     New(Box<new::New>),
     Send(send::Send),
     Chat(chat::Chat),
@@ -125,6 +127,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new(cli.common.json);
     let outcome = match cli.command {
         Command::Daemon(command) => command.run(),
+        Command::Host(command) => command.run(),
         Command::Completions(command) => command.run(&ui),
         Command::Help(command) => command.run(&ui),
         command => runtime(false).and_then(|runtime| {
@@ -152,6 +155,7 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
     match command {
         // These need no client and never come here.
         Command::Daemon(command) => command.run(),
+        Command::Host(command) => command.run(),
         Command::Completions(command) => command.run(ui),
         Command::Help(command) => command.run(ui),
         Command::Shell(command) => command.run(&client, ui).await,

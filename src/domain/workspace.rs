@@ -157,6 +157,9 @@ pub struct WorkspaceRecord {
     pub ephemeral_of: Option<SessionId>,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether it is the host itself instead of a container: there is at most one.
+    #[serde(default)]
+    pub host: bool,
     /// Set by the first step of a deletion, so that a crash in the middle is finished at the next start.
     pub deleting: bool,
 }

@@ -43,7 +43,8 @@ pub struct NewSession {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 256)]
     pub mode: Option<String>,
-    /// The agent's working directory, absolute; by default `/workspace`.
+    /// The agent's working directory, absolute; by default `/workspace`, and on the host the directory that sessions work
+    /// in, out of which it may not lead.
     #[serde(default)]
     #[schema(pattern = "^/")]
     pub cwd: Option<String>,

@@ -63,6 +63,10 @@ impl Workspaces {
 
     async fn changed(&self, id: &str, changes: WorkspaceChanges) -> Result<WorkspaceRecord, WorkspaceError> {
         let mut record = self.resolve(id)?;
+        if record.host {
+            let message = "it has no container to make anew, and no image, limits, mounts, repository or setup";
+            return Err(WorkspaceError::NotOnHost { message });
+        }
         if record.deleting {
             return Err(WorkspaceError::Deleting { id: record.id.to_string() });
         }

@@ -112,6 +112,7 @@ impl Workspaces {
             setup: Setup::default(),
             ephemeral_of,
             created: Timestamp::now(),
+            host: false,
             deleting: false,
         })
     }
@@ -264,11 +265,14 @@ impl Workspaces {
         Ok(known)
     }
 
-    /// Whether its container runs, by the engine's word.
+    /// Whether its container runs, by the engine's word, or the host's tether.
     ///
     /// # Errors
     /// `EngineUnreachable`, …
     pub async fn is_running(&self, id: &WorkspaceId) -> Result<bool, WorkspaceError> {
+        if self.is_host(id) {
+            return Ok(self.shared.host.runs().await);
+        }
         match self.shared.engine.inspect_container(&names::container(id)).await {
             Ok(container) => Ok(matches!(container.state, ContainerState::Running | ContainerState::Paused)),
             Err(EngineError::NotFound { .. }) => Ok(false),
@@ -333,6 +337,7 @@ impl Workspaces {
             error: record.setup.failure.clone(),
             spec,
             ephemeral: record.ephemeral_of.is_some(),
+            host: record.host,
             sessions,
             created: record.created,
         })

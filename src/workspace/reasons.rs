@@ -5,6 +5,9 @@ pub(super) const REMOVED: &str = "its container was removed by somebody";
 /// Somebody froze it.
 pub(super) const PAUSED: &str = "its container was paused by somebody";
 
+/// The host's tether went, and not by a call of ours.
+pub(super) const HOST_ENDED: &str = "the host's tether ended, and everything that it held with it";
+
 /// We removed it, to make another one.
 pub(super) const ANEW: &str = "its container is made anew";
 

@@ -14,6 +14,11 @@ use crate::{
 /// The program's file in the volume.
 const FILE: &str = "tether";
 
+/// The beginning of a program's checksum.
+pub(super) fn version(program: &[u8]) -> String {
+    Sha256::digest(program)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The volume that holds one version of tether.
 pub(super) struct TetherVolume {
     program: &'static [u8],
@@ -28,7 +33,7 @@ pub(super) struct TetherVolume {
 impl TetherVolume {
     /// The volume for these bytes.
     pub(super) fn new(program: &'static [u8]) -> Self {
-        let version: String = Sha256::digest(program)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = version(program);
         Self {
             program,
             name: format!("wharf-tether-{version}"),

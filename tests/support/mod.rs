@@ -165,6 +165,11 @@ impl Daemon {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Whether it was started and not ended since.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");

@@ -14,7 +14,7 @@ use crate::session::SessionError;
 use crate::session::state::{Effect, Input, Link, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, TetherClient, TetherError};
-use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
+use crate::workspace::{EngineState, Footing, WorkspaceError, WorkspaceState};
 
 /// The shortest and the longest wait between two tries to reach an engine that is away.
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -87,7 +87,7 @@ impl Actor {
             }
             Done::Woken(Ok(None), _) => self.handle([Input::WorkspaceDown]).await,
             Done::Woken(Err(e), _) => {
-                let retry = matches!(e, WorkspaceError::EngineUnreachable { .. });
+                let retry = matches!(e, WorkspaceError::EngineUnreachable { .. } | WorkspaceError::HostAway { .. });
                 let message = e.to_string();
                 self.wake_error = Some(e);
                 self.handle([Input::WakeFailed { message, retry }]).await
@@ -152,9 +152,11 @@ impl Actor {
     /// Tries again after `wait`, or as soon as the engine is seen again; never at once, as what is seen may be old.
     fn when_the_engine_is_back(&mut self, wait: Duration) {
         let mut engine = self.shared.workspaces.engine_state();
+        // Nobody tells when the host's tether comes.
+        let on_host = self.shared.workspaces.is_host(&self.record.workspace);
         self.tasks.spawn(async move {
             tokio::time::sleep(RETRY_MIN.min(wait)).await;
-            let back = engine.wait_for(|state| *state == EngineState::Up);
+            let back = engine.wait_for(|state| *state == EngineState::Up && !on_host);
             let _ = tokio::time::timeout(wait.saturating_sub(RETRY_MIN), back).await;
             Done::Input(Input::RetryWake)
         });
@@ -179,7 +181,8 @@ impl Actor {
                 place = shared.recoveries.clone().acquire_owned() => place.ok(),
             };
             // A start of the daemon wakes its sessions in turn, not all at once.
-            let _permit = shared.wakes.acquire().await;
+            // The host waits for no engine, and so not for those that do.
+            let _permit = if workspaces.is_host(&id) { None } else { shared.wakes.acquire().await.ok() };
             if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
                 return Done::Woken(Ok(None), None);
             }
@@ -208,7 +211,8 @@ impl Actor {
         self.forget_left(client.clone(), self.tether_id(&process));
         self.tasks.spawn(async move {
             let failed = |message| Done::Input(Input::StartFailed { message });
-            let (request, secrets) = match tokio::task::spawn_blocking(|| start.finish()).await {
+            let footing = Footing::of(&client);
+            let (request, secrets) = match tokio::task::spawn_blocking(move || start.finish(&footing)).await {
                 Ok(Ok(ready)) => ready,
                 Ok(Err(why)) => return failed(format!("{why}; then restore the session")),
                 Err(e) => return failed(format!("an internal error: {e}")),

@@ -14,6 +14,7 @@ use crate::domain::{
 };
 use crate::session::shared::with_room;
 use crate::store::{Batch, StoreError};
+use crate::workspace::Workspaces;
 
 /// How many labels a session may have, and how long a field may be, in bytes.
 const LABELS_MAX: usize = 32;
@@ -49,7 +50,8 @@ impl Sessions {
         self.shared.store.room_to_begin()?;
         let id = SessionId::new(&new.agent);
         let (workspace, fresh) = self.workspace(&new, &entry, &id).await?;
-        let record = self.record(&id, key.clone(), &new, &workspace)?;
+        let cwd = self.shared.workspaces.working_directory(&workspace, new.cwd.as_deref()).await?;
+        let record = self.record(&id, key.clone(), &new, &workspace, cwd)?;
         let mut probe = Batch::new();
         let fits = probe.put_session(with_room(&record)).check();
         if fresh {
@@ -128,10 +130,8 @@ impl Sessions {
         id: &SessionId,
     ) -> Result<(WorkspaceRecord, bool), SessionError> {
         let spec = match &new.workspace {
-            Some(WorkspaceChoice::Existing(name)) if name == "host" => {
-                let message =
-                    "this version runs agents in containers only: name a workspace, or give a spec".to_owned();
-                return Err(SessionError::Invalid { field: "workspace", message });
+            Some(WorkspaceChoice::Existing(name)) if Workspaces::is_host_name(name) => {
+                return Ok((self.shared.workspaces.host().await?, false));
             }
             Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name)?, false)),
             Some(WorkspaceChoice::Inline(spec)) => WorkspaceSpec::clone(spec),
@@ -148,6 +148,7 @@ impl Sessions {
         key: Option<SessionKey>,
         new: &NewSession,
         workspace: &WorkspaceRecord,
+        cwd: String,
     ) -> Result<SessionRecord, SessionError> {
         Ok(SessionRecord {
             id: id.clone(),
@@ -157,7 +158,7 @@ impl Sessions {
             created: Timestamp::now(),
             model: new.model.clone(),
             mode: new.mode.clone(),
-            cwd: new.cwd.clone().unwrap_or_else(|| "/workspace".to_owned()),
+            cwd,
             sealed_mcp_servers: (!new.mcp_servers.is_empty()).then(|| self.seal(&new.mcp_servers)).transpose()?,
             permissions: new.permissions,
             sealed_env: (!new.env.is_empty()).then(|| self.seal(&new.env)).transpose()?,

@@ -301,7 +301,7 @@ impl State {
 
 fn describe(exit: &Exit) -> String {
     let how = match (exit.lost, exit.code, exit.signal) {
-        (true, ..) => "the agent's container stopped under it".to_owned(),
+        (true, ..) => "the agent's workspace stopped under it".to_owned(),
         (_, Some(code), _) => format!("the agent exited with code {code}"),
         (_, _, Some(signal)) => format!("the agent was ended by signal {signal}"),
         _ => "the agent ended".to_owned(),
