@@ -64,6 +64,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ready: ready::ask(store.clone(), parts.engine.clone()),
         terminals: Terminals::new(parts.workspaces.clone(), parts.tracker.clone(), parts.stop.clone()),
         tokens: tokens.clone(),
+        ping: config.ping_interval,
         stop: stop_api.clone(),
     };
     let router = api::router(state, access::rules(&config, tokens));

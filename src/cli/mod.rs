@@ -22,6 +22,7 @@ mod logs;
 mod ls;
 mod new;
 mod parse;
+mod prompts;
 mod raw;
 mod recreate;
 mod render;
@@ -30,6 +31,7 @@ mod restore;
 mod rm;
 mod send;
 mod shell;
+mod show;
 mod socket;
 mod sse;
 mod stats;
@@ -84,7 +86,7 @@ struct Common {
 enum Command {
     Daemon(daemon::Daemon),
     Host(host::Host),
-    New(new::New),
+    New(Box<new::New>),
     Send(send::Send),
     Chat(chat::Chat),
     Logs(logs::Logs),
@@ -93,6 +95,9 @@ enum Command {
     Cancel(cancel::Cancel),
     Approve(approve::Approve),
     Ls(ls::Ls),
+    Show(show::Show),
+    Set(show::Set),
+    Prompts(prompts::Prompts),
     Restore(restore::Restore),
     Reset(reset::Reset),
     Recreate(recreate::Recreate),
@@ -164,6 +169,9 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
         Command::Cancel(command) => command.run(&client, ui).await,
         Command::Approve(command) => command.run(&client, ui).await,
         Command::Ls(command) => command.run(&client, ui).await,
+        Command::Show(command) => command.run(&client, ui).await,
+        Command::Set(command) => command.run(&client, ui).await,
+        Command::Prompts(command) => command.run(&client, ui).await,
         Command::Restore(command) => command.run(&client, ui).await,
         Command::Reset(command) => command.run(&client, ui).await,
         Command::Recreate(command) => command.run(&client, ui).await,

@@ -30,6 +30,7 @@ pub(super) struct Root {
     pub(super) image: Option<String>,
     pub(super) idle_timeout: Option<String>,
     pub(super) turn_inactivity: Option<String>,
+    pub(super) ping_interval: Option<String>,
     pub(super) caps: CapsTable,
     tls: TlsTable,
     rate: Rate,

@@ -17,6 +17,8 @@ pub struct Options {
     pub journals: u64,
     /// The most that may wait for the writer.
     pub queue: usize,
+    /// How much of the disk is kept free: below it nothing new is begun, below half of it nothing is written.
+    pub reserve: u64,
 }
 
 impl Default for Options {
@@ -28,6 +30,7 @@ impl Default for Options {
             memtable: MIB / 4,
             journals: 128 * MIB,
             queue: 64 * 1024 * 1024,
+            reserve: 64 * MIB,
         }
     }
 }

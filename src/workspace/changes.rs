@@ -19,8 +19,10 @@ pub struct WorkspaceChanges {
     /// The whole environment, in place of the one before.
     pub env: Option<BTreeMap<String, String>>,
     /// CPUs, in cores.
+    #[schema(minimum = 0.01, maximum = 4096.0)]
     pub cpus: Option<f64>,
     /// Memory and swap, in bytes.
+    #[schema(minimum = 6_291_456, maximum = 9_223_372_036_854_775_807_i64)]
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,

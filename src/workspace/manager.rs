@@ -54,6 +54,7 @@ impl Workspaces {
         {
             return self.same(name, &id, new.spec).map(|view| (view, false));
         }
+        self.shared.store.room_to_begin()?;
         let record = self.prepare(new.name.clone(), new.spec.clone(), None).await?;
         let view = self.view(&record)?;
         let mut batch = Batch::new();
@@ -129,6 +130,13 @@ impl Workspaces {
         {
             let message = format!("the engine has no network `{network}`: `docker network create {network}` makes it");
             return Err(WorkspaceError::Invalid { field: "network", message });
+        }
+        if let Some(cpus) = spec.cpus
+            && let Some(there) = engine.cpus().await?
+            && cpus > f64::from(there)
+        {
+            let message = format!("the engine's machine has {there} cores, and {cpus} are more");
+            return Err(WorkspaceError::Invalid { field: "cpus", message });
         }
         if spec.disk.is_some() {
             let labels = [(LABEL_INSTANCE.to_owned(), self.shared.store.instance().to_string())].into();

@@ -97,6 +97,14 @@ pub struct WorkspaceState {
     pub reason: Option<String>,
 }
 
+impl WorkspaceState {
+    /// Whether something was killed for lack of memory.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.reason.as_deref().is_some_and(super::reasons::is_memory)
+    }
+}
+
 /// Whether the engine answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineState {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
 use super::Actor;
+use super::casualty::Casualty;
 use super::feed::Feed;
 use crate::agent::Secrets;
 use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
-use crate::session::state::{Effect, Input, Step};
+use crate::session::state::{Effect, Input, Link, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, TetherClient, TetherError};
 use crate::workspace::{EngineState, Footing, WorkspaceError, WorkspaceState};
@@ -23,7 +25,7 @@ pub(super) enum Done {
     /// Something for the state machine.
     Input(Input),
     /// The workspace was asked for.
-    Woken(Result<Option<TetherClient>, WorkspaceError>),
+    Woken(Result<Option<TetherClient>, WorkspaceError>, Option<OwnedSemaphorePermit>),
     /// The process was asked for; the flag tells whether it was started by this; and what nobody is to see of it.
     Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
@@ -50,6 +52,10 @@ impl Actor {
                 Effect::End { process, force } => self.end_process(process, force),
                 Effect::Forget { process } => self.forget(process),
                 Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::ArmEnd { process } => {
+                    let message = "its start did not come to an end".to_owned();
+                    self.after(self.shared.timeouts.patience, Input::EndFailed { process, message });
+                }
                 Effect::ArmHandshake { process } => {
                     self.after(self.shared.timeouts.handshake, Input::HandshakeTimeout { process });
                 }
@@ -65,22 +71,22 @@ impl Actor {
             Err(e) if e.is_cancelled() => Done::Nothing,
             Err(e) => {
                 tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
-                Done::Input(Input::WakeFailed {
-                    message: "an internal error; see the daemon's log".into(),
-                    retry: false,
-                })
+                (self.feed, self.client) = (None, None);
+                let message = "an internal error, see the daemon's log: restore the session to try again";
+                Done::Input(Input::Broken { message: message.to_owned() })
             }
         };
         match done {
             Done::Nothing => Ok(()),
             Done::Input(input) => self.handle([input]).await,
-            Done::Woken(Ok(Some(client))) => {
+            Done::Woken(Ok(Some(client)), place) => {
+                self.place = place;
                 self.retries = 0;
                 self.client = Some(client);
                 self.handle([Input::WorkspaceUp]).await
             }
-            Done::Woken(Ok(None)) => self.handle([Input::WorkspaceDown]).await,
-            Done::Woken(Err(e)) => {
+            Done::Woken(Ok(None), _) => self.handle([Input::WorkspaceDown]).await,
+            Done::Woken(Err(e), _) => {
                 let retry = matches!(e, WorkspaceError::EngineUnreachable { .. } | WorkspaceError::HostAway { .. });
                 let message = e.to_string();
                 self.wake_error = Some(e);
@@ -107,6 +113,8 @@ impl Actor {
         started: Option<bool>,
     ) -> Result<(), StoreError> {
         match (result, started, self.state.p.process.as_ref()) {
+            // Nobody waits for it any more.
+            (Ok(_), ..) if self.state.link != Link::Starting => Ok(()),
             (Ok(attachment), started, Some(process)) => {
                 self.feed = Some(Feed::new(process, attachment.events));
                 let input = match started {
@@ -134,7 +142,9 @@ impl Actor {
 
     /// Tells the session's subscribers what became of the container.
     pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
-        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let state = self.workspace.borrow_and_update().clone();
+        self.casualty.note(&state);
+        let WorkspaceState { status, reason } = state;
         let workspace = self.record.workspace.clone();
         self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
@@ -163,15 +173,20 @@ impl Actor {
         let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
         self.wake_error = None;
         self.use_workspace();
-        let shared = self.shared.clone();
+        let (shared, asked) = (self.shared.clone(), self.asked_for.clone());
         self.tasks.spawn(async move {
+            let place = tokio::select! {
+                biased;
+                () = asked.cancelled() => None,
+                place = shared.recoveries.clone().acquire_owned() => place.ok(),
+            };
             // A start of the daemon wakes its sessions in turn, not all at once.
             // The host waits for no engine, and so not for those that do.
             let _permit = if workspaces.is_host(&id) { None } else { shared.wakes.acquire().await.ok() };
             if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
-                return Done::Woken(Ok(None));
+                return Done::Woken(Ok(None), None);
             }
-            Done::Woken(workspaces.attach(&id).await.map(Some))
+            Done::Woken(workspaces.attach(&id).await.map(Some), place)
         });
     }
 
@@ -181,6 +196,7 @@ impl Actor {
     }
 
     fn start_process(&mut self, process: String) {
+        self.casualty = Casualty::default();
         let Some(client) = self.client.clone() else { return };
         let resumed = self.state.p.agent_session_id.is_some();
         let options = self.starting.clone().ok_or(SessionError::Stopping);

@@ -12,6 +12,7 @@ use crate::domain::{
     Caps, Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
     WorkspaceRecord, WorkspaceSpec,
 };
+use crate::session::shared::with_room;
 use crate::store::{Batch, StoreError};
 use crate::workspace::Workspaces;
 
@@ -46,15 +47,22 @@ impl Sessions {
                 _ => return self.known(&id, new, prompt).await,
             };
         }
+        self.shared.store.room_to_begin()?;
         let id = SessionId::new(&new.agent);
         let (workspace, fresh) = self.workspace(&new, &entry, &id).await?;
         let cwd = self.shared.workspaces.working_directory(&workspace, new.cwd.as_deref()).await?;
         let record = self.record(&id, key.clone(), &new, &workspace, cwd)?;
+        let mut probe = Batch::new();
+        let fits = probe.put_session(with_room(&record)).check();
         if fresh {
             batch.put_workspace(workspace);
         }
         created(&record, &mut batch);
-        match self.shared.store.commit(batch).await {
+        let made = match fits {
+            Ok(()) => self.shared.store.commit(batch).await,
+            Err(e) => Err(e),
+        };
+        match made {
             Ok(()) => {}
             Err(StoreError::Taken { .. }) => {
                 // Two asked at once: the other one's session is this one's too.

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::create::created;
 use super::{Command, Sessions};
-use crate::domain::SessionId;
+use crate::domain::{SessionId, SessionStatus};
 use crate::session::SessionError;
 use crate::store::Batch;
 
@@ -24,7 +24,9 @@ impl Sessions {
         self.complete_creations().await?;
         let mut found = Vec::new();
         for (id, progress) in self.shared.store.progress_all()? {
-            let unfinished = progress.process.is_some() || progress.turn.is_some() || !progress.queue.is_empty();
+            let began = progress.process.is_some() || progress.status == SessionStatus::Starting;
+            let waits = !progress.queue.is_empty() && !progress.held;
+            let unfinished = began || progress.turn.is_some() || waits;
             if !unfinished || (progress.closed.is_some() && progress.process.is_none()) {
                 continue;
             }
