@@ -185,7 +185,7 @@ async fn a_container_stopped_in_a_turn_says_so_and_the_next_prompt_goes_on() {
     assert!(text.starts_with("chunk 1 "), "what it said before is kept: {text}");
     // It had been given to the agent: what became of it can't be known.
     assert_eq!(end["status"], "unknown", "{end}");
-    assert!(end["error"]["message"].as_str().expect("a message").contains("container stopped"), "{end}");
+    assert!(end["error"]["message"].as_str().expect("a message").contains("workspace stopped"), "{end}");
     assert_eq!(recall(&client, &id).await, ["slow 1000"], "and it was given once");
 }
 

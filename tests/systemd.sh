@@ -162,7 +162,6 @@ inside systemctl stop wharf.socket wharf.service
 inside sh -c 'printf "[host]\nenabled = true\n" >/etc/wharf/wharf.toml'
 check "a tether that would end with the service is refused, with what to do" host_refused_alone
 inside systemctl stop wharf.service
-inside systemctl reset-failed wharf.service
 inside sh -c 'printf "[host]\nenabled = true\nsocket = \"/run/wharf-host/tether.sock\"\n" >/etc/wharf/wharf.toml'
 check "starts with the host's service" inside systemctl start wharf-host.service wharf.service
 check "a session works on the host" eventually host_enabled

@@ -28,8 +28,7 @@ Look after what they run in, and the daemon:
   host        serve agents without one    token       who may ask over TCP
   doctor      check it, mend it           completions for bash, zsh, fish
   help        exit codes, a command
-A SESSION is an id, a key (`app:name`) or the agent's own id. `wharf help TOPIC`
-and `wharf COMMAND --help` tell more. Options of every command:";
+A SESSION is an id, a key or an agent's id. More: `wharf help COMMAND`. Of each:";
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -116,6 +116,10 @@ impl Drop for Host {
         while let Some(process) = self.running().first() {
             kill(process.pid);
         }
+        // A tether that is killed leaves its directory in memory for the next, and here none comes.
+        if self.daemon.state().join("store.json").exists() {
+            let _ = fs::remove_dir_all(format!("/dev/shm/wharf-host-{}", self.daemon.instance()));
+        }
     }
 }
 

@@ -58,17 +58,6 @@ async fn image_limits_network_and_labels_are_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_host_is_no_workspace_unless_the_operator_says_so() {
-    let daemon = Daemon::start().await;
-    let client = daemon.client();
-    let answer = client.post("/v1/sessions", json!({ "agent": "demo", "workspace": "host" })).await;
-    assert_eq!(answer.json["field"], "workspace");
-    assert_eq!(answer.problem(422), "invalid_field");
-    assert_eq!(client.post("/v1/workspaces", json!({ "name": "host" })).await.problem(422), "invalid_field");
-    assert_eq!(client.get("/v1/sessions").await.expect(200)["items"], json!([]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn disk_is_limited_where_the_engine_can_and_refused_where_it_can_not() {
     let daemon = Daemon::start().await;
     let client = daemon.client();

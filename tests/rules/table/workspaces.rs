@@ -152,10 +152,22 @@ pub(super) const LINES: &[Line] = &[
     Line {
         says: "Host mode: `workspace: \"host\"` runs an agent on the host under the same tether, only where the operator \
                enabled it.",
-        shown: &[(
-            "Host mode: `workspace: \"host\"` runs an agent on the host under the same tether, only where the operator \
-             enabled it",
-            &[(DEFAULTS, "the_host_is_no_workspace_unless_the_operator_says_so")],
-        )],
+        shown: &[
+            (
+                "Host mode: `workspace: \"host\"` runs an agent on the host under the same tether",
+                &[
+                    ("tests/host/outlives.rs", "a_session_runs_on_the_host_without_an_engine"),
+                    ("tests/host/outlives.rs", "a_turn_outlives_kill_9_and_a_stop_of_the_daemon"),
+                    ("tests/host/ends.rs", "a_stop_is_proven"),
+                ],
+            ),
+            (
+                "only where the operator enabled it",
+                &[
+                    ("tests/host/refusals.rs", "the_host_is_refused_unless_it_is_enabled"),
+                    ("tests/host/ends.rs", "nothing_runs_on_a_host_that_is_disabled_again"),
+                ],
+            ),
+        ],
     },
 ];
