@@ -53,6 +53,7 @@ pub mod kind {
     pub const INPUT_TAKEN: u8 = 72;
     pub const EXITED: u8 = 73;
     pub const PONG: u8 = 74;
+    pub const WAITS: u8 = 75;
 }
 
 /// What is wrong with bytes that should be frames.

@@ -153,6 +153,7 @@ impl Actor {
                     status: if status == WorkspaceStatus::Error { WorkspaceStatus::Unknown } else { status },
                     outdated: self.outdated,
                     log: self.slot.log.clone(),
+                    refused: None,
                 };
                 Box::pin(bring_up.run())
             }

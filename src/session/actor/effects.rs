@@ -18,6 +18,8 @@ use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
 /// The shortest and the longest wait between two tries to reach an engine that is away.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How long until an input that tether refused (its volume is full, the process does not read) is given again.
+const GIVEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a task came back with.
 pub(super) enum Done {
@@ -29,6 +31,8 @@ pub(super) enum Done {
     Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
     Deleted(Result<(), WorkspaceError>),
+    /// What tether refused is to be given again.
+    Again,
     /// Nothing to tell.
     Nothing,
 }
@@ -74,6 +78,10 @@ impl Actor {
         };
         match done {
             Done::Nothing => Ok(()),
+            Done::Again => {
+                self.flush().await;
+                Ok(())
+            }
             Done::Input(input) => self.handle([input]).await,
             Done::Woken(Ok(Some(client))) => {
                 self.retries = 0;
@@ -113,7 +121,7 @@ impl Actor {
                 let input = match started {
                     Some(resumed) => Input::Started { resumed },
                     None => {
-                        self.sent = attachment.last_input;
+                        (self.sent, self.refused) = (attachment.last_input, 0);
                         Input::Attached { last_input: attachment.last_input }
                     }
                 };
@@ -262,6 +270,15 @@ impl Actor {
         }
     }
 
+    /// tether has refused an input and what follows it; the outbox still holds them.
+    pub(super) fn give_again(&mut self, n: u64) {
+        self.sent = self.sent.min(n.saturating_sub(1));
+        self.timers.spawn(async {
+            tokio::time::sleep(GIVEN_AGAIN).await;
+            Done::Again
+        });
+    }
+
     fn sweep(&mut self, process: String) {
         let Some(client) = self.client.clone() else { return };
         let (id, grace, patience) =
@@ -270,7 +287,7 @@ impl Actor {
             match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
                 Ok(Ok(_) | Err(TetherError::NotFound(_))) => Done::Input(Input::Swept { process }),
                 // The attachment tells the same, and what follows from it.
-                Ok(Err(TetherError::Gone(_))) => Done::Nothing,
+                Ok(Err(TetherError::Gone(_) | TetherError::Unsupported(_))) => Done::Nothing,
                 Ok(Err(e)) => Done::Input(Input::SweepFailed { process, message: e.to_string() }),
                 Err(_) => Done::Input(Input::SweepFailed { process, message: "tether did not answer".into() }),
             }
