@@ -51,6 +51,8 @@ pub(super) struct Actor {
     outdated: bool,
     /// The memory limit, for words.
     memory: u64,
+    /// When it was last told that it was reached.
+    oom_told: Option<std::time::Duration>,
 }
 
 impl Actor {
@@ -74,6 +76,7 @@ impl Actor {
             container: None,
             outdated: false,
             memory,
+            oom_told: None,
         }
     }
 
