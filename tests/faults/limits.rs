@@ -26,7 +26,7 @@ const BOMB: &str = "i=0; while [ $i -lt 100 ]; do /bin/busybox sleep 4 & i=$((i+
 /// The volume that gets full.
 const VOLUME: u64 = 8 << 20;
 /// Everybody may fill it, so nobody's reserve is left.
-const FILL: &str = "/bin/busybox dd if=/dev/zero of=/var/lib/wharf/filler bs=4k; /bin/busybox sync";
+const FILL: &str = "/bin/busybox dd if=/dev/zero of=/var/lib/wharf/filler bs=1k; /bin/busybox sync";
 
 /// Runs the part.
 pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
@@ -287,9 +287,9 @@ async fn out_of_processes(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), 
 async fn full_for_output(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), String> {
     victim.works().await?;
     storm.fault("volume full while an agent speaks");
-    // The beginning of a segment is taken from what the journal has already: it takes a while until it is refused.
-    let prompt = victim.prompt("burst 20000 of it").await?;
+    // That an input was taken is written where there was room before; what comes of it needs more.
     let _ = victim.exec(storm, "0", false, FILL);
+    let prompt = victim.prompt("burst 20000 of it").await?;
     let told = victim.tells(prompt.1, "disk is full").await;
     victim.exec(storm, "0", false, "/bin/busybox rm /var/lib/wharf/filler")?;
     told?;
