@@ -32,7 +32,7 @@ use crate::{
 /// How often one thing after the other may turn out to be missing while a container is brought up.
 const ATTEMPTS: usize = 6;
 /// How long a started container's tether has to answer.
-const UNTIL_CONNECTED: Duration = Duration::from_secs(30);
+pub(super) const UNTIL_CONNECTED: Duration = Duration::from_secs(30);
 
 /// One run of a container, from before its start until its end.
 #[derive(Clone, Default)]
@@ -226,12 +226,12 @@ impl BringUp {
                     return Ok(made);
                 }
                 Err(EngineError::NotFound { .. }) => exists = false,
-                Err(error) if is_without_program(&error) => {
+                Err(error) if container::is_without_program(&error) => {
                     tracing::warn!(volume = self.shared.tether.name(), "tether is missing in its volume: filling it");
                     self.shared.tether.fill(engine, self.shared.store.instance(), self.image()).await?;
                     last = Some(error);
                 }
-                Err(error) if is_without_bind(&error) && self.shared.sockets.refuse() => {
+                Err(error) if container::is_without_bind(&error) && self.shared.sockets.refuse() => {
                     engine.remove_container(&name).await?;
                     exists = false;
                     last = Some(error);
@@ -259,7 +259,7 @@ impl BringUp {
                     return Ok(Some(id));
                 }
                 Err(EngineError::Conflict { .. }) => return self.check_ours(&spec.name).await.map(|()| None),
-                Err(error) if is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
+                Err(error) if container::is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -349,16 +349,22 @@ pub(super) async fn recreate(shared: Arc<Shared>, mut record: WorkspaceRecord) -
     Ok(shared.store.commit(batch).await?)
 }
 
-/// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
-/// is finished later.
-pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
-    let id = record.id.clone();
+/// The first step of a deletion.
+pub(super) async fn mark_deleting(shared: &Shared, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
     if !record.deleting {
         record.deleting = true;
         let mut batch = Batch::new();
         batch.put_workspace(record);
         shared.store.commit(batch).await?;
     }
+    Ok(())
+}
+
+/// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
+/// is finished later.
+pub(super) async fn delete(shared: Arc<Shared>, record: WorkspaceRecord) -> Result<(), WorkspaceError> {
+    let id = record.id.clone();
+    mark_deleting(&shared, record).await?;
     let engine = &shared.engine;
     engine.remove_container(&names::container(&id)).await?;
     let volumes = names::volumes(&id);
@@ -384,16 +390,4 @@ async fn on_disk(
         Ok(done) => done.map_err(failed),
         Err(panic) => Err(failed(panic.to_string())),
     }
-}
-
-/// Whether the container could not start because tether's program is not there.
-fn is_without_program(error: &EngineError) -> bool {
-    matches!(error, EngineError::Invalid { .. } | EngineError::NotFound { .. } | EngineError::Other { .. })
-        && error.to_string().contains(PROGRAM)
-}
-
-/// Whether the engine does not see the host's directory.
-fn is_without_bind(error: &EngineError) -> bool {
-    matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })
-        && error.to_string().contains("bind source path does not exist")
 }

@@ -9,9 +9,11 @@ mod daemon;
 mod driven;
 mod engine;
 mod fixture;
+mod floods;
 mod inside;
 mod ledger;
 mod limits;
+mod memory;
 mod namespace;
 mod network;
 mod plan;
@@ -30,11 +32,12 @@ use plan::Plan;
 type Part = for<'a> fn(&'a Plan, &'a mut Ledger) -> Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// The parts: name, faults in the short run, of a hundred rounds in the long one.
-const PARTS: [(&str, u64, u64, Part); 8] = [
+const PARTS: [(&str, u64, u64, Part); 9] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
+    ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
     ("network", 4, 20, |plan, ledger| Box::pin(network::run(plan, ledger))),
     ("clock", 6, 20, |plan, ledger| Box::pin(clock::run(plan, ledger))),
     ("upgrade", 3, 10, |plan, ledger| Box::pin(upgrade::run(plan, ledger))),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Actor;
+use super::effects::Done;
 use crate::agent::adapter::Output;
 use crate::agent::lines::Lines;
 use crate::domain::ProcessProgress;
@@ -16,6 +17,8 @@ use crate::tether::client::{OutputStream, ProcessEvent};
 const BURST_BYTES: usize = 256 * 1024;
 /// How long until it is told again that output waits.
 const TOLD_AGAIN: Duration = Duration::from_secs(30);
+/// How long until an input that tether refused (its volume is full, the process does not read) is given again.
+const GIVEN_AGAIN: Duration = Duration::from_secs(1);
 /// How much of stderr is told with an exit.
 const STDERR_TAIL: usize = 4 * 1024;
 
@@ -62,6 +65,7 @@ impl Actor {
                 self.watch.heard = self.shared.clock.now();
                 bytes += output.len();
             }
+            self.casualty.listen(&event, &self.workspace).await;
             self.process_event(event, &mut step);
             next = match &mut self.feed {
                 Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
@@ -97,7 +101,8 @@ impl Actor {
             ProcessEvent::Exited { code, signal, lost } => {
                 self.last_lines(step);
                 let stderr = self.feed.take().map(|feed| feed.stderr_tail).unwrap_or_default();
-                self.apply(Input::Exited { code, signal, lost, stderr }, step);
+                let why = self.casualty.why(signal, lost);
+                self.apply(Input::Exited { code, signal, lost, stderr, why }, step);
             }
             ProcessEvent::Detached { reason } => {
                 self.feed = None;
@@ -105,6 +110,15 @@ impl Actor {
                 self.apply(Input::Detached { reason }, step);
             }
         }
+    }
+
+    /// tether has refused an input and what follows it; the outbox still holds them.
+    fn give_again(&mut self, n: u64) {
+        self.sent = self.sent.min(n.saturating_sub(1));
+        self.timers.spawn(async {
+            tokio::time::sleep(GIVEN_AGAIN).await;
+            Done::Again
+        });
     }
 
     fn stdout(&mut self, bytes: &[u8], step: &mut Step) {

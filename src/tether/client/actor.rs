@@ -25,7 +25,9 @@ use super::{
 };
 use crate::tether::{
     frames::{Frame, Output, encode_json, kind},
-    messages::{Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Waits, Welcome},
+    messages::{
+        Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Resolved, Waits, Welcome,
+    },
 };
 
 /// Before the first attempt to connect again; doubled up to `LAST_PAUSE`.
@@ -156,7 +158,7 @@ impl Actor {
     /// A new connection: what tether says it has taken was taken.
     fn resume(&mut self, welcome: &Welcome) {
         self.heard = Instant::now();
-        self.shared.set_generation(&welcome.generation);
+        self.shared.set_welcome(welcome);
         self.shared.connected.store(true, Ordering::Release);
         for process in self.inputs.processes() {
             if let Some(info) = welcome.processes.iter().find(|info| info.id == process) {
@@ -268,6 +270,10 @@ impl Actor {
             kind::WAITS => {
                 let waits: Waits = frame.json()?;
                 self.attachments.give(&waits.process, ProcessEvent::Waits { reason: explained(waits.reason) });
+            }
+            kind::RESOLVED => {
+                let resolved: Resolved = frame.json()?;
+                self.requests.answer(resolved.req, Ok(Reply::Resolved(resolved.path)));
             }
             kind::ERROR => return self.hear_error(frame.json()?),
             // A pong, or what a newer tether has to say: that it came is enough.

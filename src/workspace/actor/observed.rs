@@ -1,11 +1,6 @@
 //! What the engine tells of a container, and what is made of it.
 
-use std::time::Duration;
-
 use super::*;
-
-/// How long until it is told again that memory has run out.
-const OOM_TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Actor {
     pub(super) fn happened(&mut self, container: String, kind: EventKind) {
@@ -35,21 +30,10 @@ impl Actor {
             }
             EventKind::Oom => {
                 self.note(reasons::child_oom(self.memory));
-                self.tell_oom();
+                // The second one is another one, though it looks the same.
+                let reason = Some(reasons::child_oom(self.memory));
+                self.slot.state.send_replace(WorkspaceState { status: WorkspaceStatus::Running, reason });
             }
-        }
-    }
-
-    /// Each time it happens, and not only the first: whoever misses a process has to know why. At most so often, as there
-    /// may be many at once.
-    fn tell_oom(&mut self) {
-        let now = self.shared.config.clock.now();
-        let reason = Some(reasons::child_oom(self.memory));
-        if self.oom_told.is_none_or(|told| told + OOM_TOLD_AGAIN <= now) {
-            self.oom_told = Some(now);
-            self.slot.state.send_replace(WorkspaceState { status: WorkspaceStatus::Running, reason });
-        } else {
-            self.set(WorkspaceStatus::Running, reason);
         }
     }
 
