@@ -53,6 +53,19 @@ apt_install() {
     rm -f "$log"
 }
 
+# fault_tools: what the fault suite needs beside the engine: a clock that can be set for one process, disks, networks.
+fault_tools() {
+    local packages=()
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
+    command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
+    command -v losetup >/dev/null || packages+=(mount)
+    command -v ss >/dev/null && command -v ip >/dev/null || packages+=(iproute2)
+    command -v iptables >/dev/null || packages+=(iptables)
+    [ ${#packages[@]} = 0 ] && return
+    debian_like || die "the fault suite needs ${packages[*]}" "Install what these Debian packages hold."
+    apt_install "${packages[@]}"
+}
+
 # engine_version: prints the engine's version; fails where none answers.
 engine_version() { timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null; }
 

@@ -88,6 +88,7 @@ for tool in fmt clippy; do
     cargo "$tool" --version >/dev/null 2>&1 ||
         die "cargo $tool is missing" "Install it: rustup component add rustfmt clippy"
 done
+fault_tools
 traces_before=$(traces)
 step "format" cargo fmt --check
 trap 'rm -f "$cpu_file"; [ -z "$images_pid" ] || kill "$images_pid" 2>/dev/null || true' EXIT

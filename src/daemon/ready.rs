@@ -1,10 +1,13 @@
 //! What `/readyz` says of each part.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::api::{Ask, Component};
 use crate::engine::Engine;
 use crate::store::Store;
+
+/// How long the engine may take: one behind a cut link says nothing at all.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers `/readyz`: the store takes writes, and the engine answers.
 pub(super) fn ask(store: Store, engine: Engine) -> Ask<Vec<Component>> {
@@ -17,9 +20,15 @@ pub(super) fn ask(store: Store, engine: Engine) -> Ask<Vec<Component>> {
                 "store",
                 health.map(|()| Some("it takes writes".to_owned())).map_err(|e| (e.to_string(), Some(fix.to_owned()))),
             );
-            let version = engine.version().await;
-            let version =
-                version.map(|v| Some(format!("{} (API {})", v.version, v.api))).map_err(|e| (e.to_string(), None));
+            let version = match tokio::time::timeout(ENGINE_PATIENCE, engine.version()).await {
+                Ok(Ok(version)) => Ok(Some(format!("{} (API {})", version.version, version.api))),
+                Ok(Err(error)) => Err((error.to_string(), None)),
+                Err(_) => {
+                    let (at, seconds) = (engine.endpoint(), ENGINE_PATIENCE.as_secs());
+                    let fix = "look whether the engine runs, and whether its address can be reached from here";
+                    Err((format!("{at} did not answer within {seconds} s"), Some(fix.to_owned())))
+                }
+            };
             vec![store, component("engine", version)]
         })
     })

@@ -1,7 +1,11 @@
 //! What happens to our containers, as a stream that survives the engine: it resumes where it broke off, and says when
 //! it may have missed something.
 
-use std::{collections::HashMap, pin::Pin, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use bollard::{errors::Error as Bollard, models::EventMessage, query_parameters::EventsOptionsBuilder};
 use futures_util::{Stream, StreamExt};
@@ -13,6 +17,8 @@ use crate::domain::InstanceId;
 const SLOWEST_RETRY: Duration = Duration::from_secs(2);
 /// How long after the first failure.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// How long after its opening a stream may repeat what was seen.
+const REPLAY: Duration = Duration::from_secs(5);
 
 /// What happened to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,9 @@ pub struct Events {
     messages: Option<Messages>,
     /// The time of the last event, nanoseconds by the engine's clock.
     last: Option<i64>,
+    /// Until when what is not newer than the last event is taken for a repetition. Later it is new all the same: the
+    /// engine's clock was set back, and would otherwise be waited for.
+    replayed_by: Option<Instant>,
     failures: u32,
 }
 
@@ -72,7 +81,14 @@ impl Engine {
     /// Events of containers that carry this instance's label, from now on.
     #[must_use]
     pub fn events(&self, instance: &InstanceId) -> Events {
-        Events { engine: self.clone(), instance: instance.clone(), messages: None, last: None, failures: 0 }
+        Events {
+            engine: self.clone(),
+            instance: instance.clone(),
+            messages: None,
+            last: None,
+            replayed_by: None,
+            failures: 0,
+        }
     }
 
     /// The engine's clock, nanoseconds since the Unix epoch.
@@ -125,7 +141,8 @@ impl Events {
         }
         // Asked also when there is a last event: it says whether the engine is there.
         let now = self.engine.clock().await?;
-        let since = *self.last.get_or_insert(now);
+        let since = self.last.map_or(now, |last| last.min(now));
+        (self.last, self.replayed_by) = (Some(since), Some(Instant::now() + REPLAY));
         let mut filter: HashMap<String, Vec<String>> = label_filter(&[(LABEL_INSTANCE, self.instance.as_str())]);
         filter.insert("type".into(), vec!["container".into()]);
         let kinds = ["create", "start", "die", "oom", "pause", "unpause", "destroy"];
@@ -138,7 +155,8 @@ impl Events {
 
     fn understand(&mut self, message: EventMessage) -> Option<EngineEvent> {
         let time = message.time_nano.unwrap_or(0);
-        if self.last.is_some_and(|last| time <= last) {
+        let repeated = self.last.is_some_and(|last| time <= last);
+        if repeated && self.replayed_by.is_some_and(|by| Instant::now() < by) {
             return None;
         }
         self.last = Some(time);
@@ -160,5 +178,32 @@ impl Events {
             workspace: attributes.remove(LABEL_WORKSPACE)?,
             kind,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nobody_deaf() {
+        let message = |time_nano| EventMessage {
+            action: Some("die".to_owned()),
+            actor: Some(EventActor {
+                id: Some("c".to_owned()),
+                attributes: Some([(LABEL_WORKSPACE.to_owned(), "ws".to_owned())].into()),
+            }),
+            time_nano: Some(time_nano),
+            ..EventMessage::default()
+        };
+        let mut events = Engine::new("tcp://127.0.0.1:1").unwrap().events(&InstanceId::new());
+        (events.last, events.replayed_by) = (Some(1000), Some(Instant::now() + REPLAY));
+        assert!(events.understand(message(1000)).is_none(), "a repetition right after the opening");
+        assert!(events.understand(message(1001)).is_some());
+        events.replayed_by = Some(Instant::now());
+        assert!(events.understand(message(7)).is_some(), "the engine's clock went back");
+        assert_eq!(events.last, Some(7));
     }
 }

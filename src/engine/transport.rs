@@ -31,8 +31,13 @@ pub const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A cut network link is silent: probed after this long, so that streams over it end.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A cut network link is silent: a connection on which nothing comes is probed after this long, and then so often.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const PROBES: u32 = 2;
+const PROBE: Duration = Duration::from_secs(5);
+/// Probes are for connections on which nothing is under way: what was sent and is not acknowledged for so long ends one,
+/// too. The system alone would try again for a quarter of an hour, at ever longer intervals.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// Where the engine listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +107,9 @@ pub(super) fn client(endpoint: &Endpoint, version: &Negotiated, timeout: Duratio
             let mut connector = HttpConnector::new();
             connector.set_nodelay(true);
             connector.set_keepalive(Some(KEEPALIVE));
-            connector.set_keepalive_interval(Some(KEEPALIVE / 3));
-            connector.set_keepalive_retries(Some(3));
+            connector.set_keepalive_interval(Some(PROBE));
+            connector.set_keepalive_retries(Some(PROBES));
+            connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
             connector.set_connect_timeout(Some(Duration::from_secs(10)));
             with(connector, &format!("http://{host}"), version, timeout)
         }

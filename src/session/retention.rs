@@ -26,6 +26,44 @@ pub struct Retention {
     pub log_size: Option<u64>,
 }
 
+/// Whether the system clock can be believed: it is one that may step, and what is dropped by mistake is gone.
+///
+/// It has to have gone evenly, measured by a clock that only goes forward, since the daemon's start or its last step.
+#[derive(Debug)]
+struct Trust {
+    /// For how long.
+    enough: Duration,
+    seen: Option<(Timestamp, Duration)>,
+    since: Duration,
+}
+
+/// The most by which an even clock differs, beside a hundredth of the time.
+const UNEVEN_MS: i64 = 1000;
+/// The shortest and the longest time that it takes to be believed.
+const BELIEVED_SOONEST: Duration = Duration::from_secs(1);
+const BELIEVED_LATEST: Duration = Duration::from_secs(3600);
+
+impl Trust {
+    fn new(retention: &Retention) -> Self {
+        let keep = retention.closed_sessions.unwrap_or_default();
+        Self { enough: (keep / 10).clamp(BELIEVED_SOONEST, BELIEVED_LATEST), seen: None, since: Duration::ZERO }
+    }
+
+    /// The clock says `wall` at the time `at` of one that only goes forward: whether it is believed.
+    fn believes(&mut self, wall: Timestamp, at: Duration) -> bool {
+        let even = self.seen.is_some_and(|(last, then)| {
+            let passed = i64::try_from(at.saturating_sub(then).as_millis()).unwrap_or(i64::MAX);
+            let told = wall.as_millis().saturating_sub(last.as_millis());
+            told.abs_diff(passed) <= (UNEVEN_MS + passed / 100).unsigned_abs()
+        });
+        self.seen = Some((wall, at));
+        if !even {
+            self.since = at;
+        }
+        at.saturating_sub(self.since) >= self.enough
+    }
+}
+
 /// Which closed sessions are to go.
 enum Wanted<'a> {
     /// Those that were kept long enough by now.
@@ -89,8 +127,12 @@ impl Sessions {
         mut tick: impl FnMut(Duration) -> T,
     ) {
         let stop = self.shared.stop.clone();
+        let mut trust = Trust::new(&retention);
         while !retention.is_for_ever() {
-            match self.retain(&retention, clock()).await {
+            let now = clock();
+            let believed = trust.believes(now, self.shared.clock.now());
+            let closed_sessions = retention.closed_sessions.filter(|_| believed);
+            match self.retain(&Retention { closed_sessions, ..retention }, now).await {
                 Ok(0) => {}
                 Ok(sessions) => tracing::info!(sessions, "closed sessions were dropped, as `[retention]` says"),
                 Err(e) => tracing::warn!(error = %e, "closed sessions could not be dropped"),
@@ -166,6 +208,19 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_stepped_is_believed_only_after_it_has_gone_evenly_for_a_while() {
+        let keep = |seconds| Retention { closed_sessions: Some(Duration::from_secs(seconds)), log_size: None };
+        let mut trust = Trust::new(&keep(1000));
+        let mut at = |wall: i64, at: u64| trust.believes(Timestamp::from_millis(wall * 1000), Duration::from_secs(at));
+        assert!(!at(5000, 7) && !at(5099, 106) && at(5100, 107), "a hundred seconds after the start");
+        assert!(at(5200, 207));
+        assert!(!at(12_400, 208) && !at(12_499, 307), "two hours forward");
+        assert!(!at(5301, 308) && !at(5400, 407) && at(5401, 408), "and back");
+        assert_eq!(Trust::new(&keep(86_400 * 30)).enough, BELIEVED_LATEST);
+        assert_eq!(Trust::new(&keep(1)).enough, BELIEVED_SOONEST);
+    }
 
     #[test]
     fn what_is_over_is_told_by_the_clock_alone() {

@@ -129,6 +129,9 @@ impl Task {
                     typed.again = Some(Instant::now() + RETRY);
                 }
             }
+            ProcessEvent::Waits { reason } => {
+                tracing::warn!(terminal = self.terminal.id, reason, "a terminal's output waits");
+            }
             ProcessEvent::Exited { code, signal, lost } => {
                 return Some(Over::Exited(Ended { code, signal, lost }));
             }

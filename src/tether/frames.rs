@@ -56,6 +56,7 @@ pub mod kind {
     pub const EXITED: u8 = 73;
     pub const PONG: u8 = 74;
     pub const RESOLVED: u8 = 75;
+    pub const WAITS: u8 = 76;
 }
 
 /// What is wrong with bytes that should be frames.

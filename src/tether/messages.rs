@@ -309,6 +309,15 @@ pub struct InputTaken {
     pub n: u64,
 }
 
+/// `WAITS`: the process's output can't be written to tether's journal; it is tried again until it can.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Waits {
+    /// The process's id.
+    pub process: String,
+    /// Why, in the system's words.
+    pub reason: String,
+}
+
 /// `EXITED`: all its output was sent before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Exited {

@@ -155,6 +155,7 @@ impl Actor {
                     status: if status == WorkspaceStatus::Error { WorkspaceStatus::Unknown } else { status },
                     outdated: self.outdated,
                     log: self.slot.log.clone(),
+                    refused: None,
                 };
                 self.slot.place.bring_up(bring_up)
             }

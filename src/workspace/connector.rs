@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    WorkspaceError,
     container::{PROGRAM, SOCKET},
     host_socket,
     shared::Shared,
@@ -40,6 +41,23 @@ pub(super) struct Connector {
     pub(super) by_socket: AtomicBool,
     /// Cancelled when this run has ended.
     pub(super) lost: CancellationToken,
+}
+
+/// Why a container's tether is not connected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoConnection {
+    /// It answered that it can't be spoken to, or so that it can't.
+    #[error("{0}")]
+    Refused(String),
+    /// It is not there, or the way to it is cut.
+    #[error("{0}")]
+    Missing(String),
+}
+
+impl From<NoConnection> for WorkspaceError {
+    fn from(error: NoConnection) -> Self {
+        Self::Tether { message: error.to_string() }
+    }
 }
 
 impl Connector {

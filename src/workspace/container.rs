@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{names, tether_volume::TetherVolume};
 use crate::{
     domain::{InstanceId, WorkspaceRecord},
-    engine::{ContainerSpec, LABEL_TETHER, LabelSet, Mount, MountKind},
+    engine::{ContainerSpec, EngineError, LABEL_TETHER, LabelSet, Mount, MountKind},
 };
 
 /// Where the read-only volume with tether's program is mounted.
@@ -109,6 +109,18 @@ fn mounts(record: &WorkspaceRecord, labels: &LabelSet, tether: &TetherVolume, ho
         mounts.push(Mount { target: HOST_DIR.to_owned(), kind: MountKind::Bind(source), read_only: false });
     }
     mounts
+}
+
+/// Whether the container could not start because tether's program is not there.
+pub(super) fn is_without_program(error: &EngineError) -> bool {
+    matches!(error, EngineError::Invalid { .. } | EngineError::NotFound { .. } | EngineError::Other { .. })
+        && error.to_string().contains(PROGRAM)
+}
+
+/// Whether the engine does not see the host's directory.
+pub(super) fn is_without_bind(error: &EngineError) -> bool {
+    matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })
+        && error.to_string().contains("bind source path does not exist")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     WorkspaceError,
-    connector::{Connector, UNTIL_LISTENING},
+    connector::{Connector, NoConnection, UNTIL_LISTENING},
     container::{self, GRACE_SECONDS, PROGRAM},
     host_socket,
     logbook::Logbook,
@@ -26,7 +26,7 @@ use crate::{
     domain::{Setup, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
     engine::{ContainerState, EngineError, LABEL_TETHER, LABEL_WORKSPACE},
     store::Batch,
-    tether::client::TetherClient,
+    tether::client::{TetherClient, TetherError},
 };
 
 /// How often one thing after the other may turn out to be missing while a container is brought up.
@@ -56,6 +56,8 @@ pub(super) struct BringUp {
     pub(super) outdated: bool,
     /// What is told of it.
     pub(super) log: Logbook,
+    /// Why the tether that runs in it can't be spoken to.
+    pub(super) refused: Option<String>,
 }
 
 /// A connected workspace.
@@ -108,14 +110,13 @@ impl BringUp {
         if self.status == WorkspaceStatus::Running {
             self.run.started.store(true, Ordering::Relaxed);
             match self.connect(Instant::now()).await {
+                Ok(client) => return Ok(Up { client, made: None, outdated: self.outdated }),
+                Err(error) if self.run.lost.is_cancelled() => return Err(error.into()),
                 // It ended meanwhile, or the engine has not told us yet that it did.
-                Err(WorkspaceError::Tether { .. }) if !self.run.lost.is_cancelled() => {
+                Err(error) => {
                     self.run.started.store(false, Ordering::Relaxed);
+                    self.refused = matches!(error, NoConnection::Refused(_)).then(|| error.to_string());
                     self.look().await?;
-                }
-                done => {
-                    let outdated = self.outdated;
-                    return done.map(|client| Up { client, made: None, outdated });
                 }
             }
         }
@@ -123,7 +124,7 @@ impl BringUp {
         self.run.started.store(true, Ordering::Relaxed);
         match self.connect(Instant::now() + UNTIL_LISTENING).await {
             Ok(client) => Ok(Up { client, outdated: self.outdated && made.is_none(), made }),
-            Err(error) => Err(self.why_it_ended().await.unwrap_or(error)),
+            Err(error) => Err(self.why_it_ended().await.unwrap_or_else(|| error.into())),
         }
     }
 
@@ -155,7 +156,7 @@ impl BringUp {
         Ok(())
     }
 
-    async fn connect(&self, listening_by: Instant) -> Result<TetherClient, WorkspaceError> {
+    async fn connect(&self, listening_by: Instant) -> Result<TetherClient, NoConnection> {
         let connector = Connector {
             shared: Arc::clone(&self.shared),
             container: names::container(&self.record.id),
@@ -176,11 +177,12 @@ impl BringUp {
                     given_up.disarm();
                     return Ok(client);
                 }
+                Ok(Err(error @ TetherError::Unsupported(_))) => return Err(NoConnection::Refused(error.to_string())),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("it did not answer within {} s", UNTIL_CONNECTED.as_secs()),
             },
         };
-        Err(WorkspaceError::Tether { message })
+        Err(NoConnection::Missing(message))
     }
 
     /// Until the container runs; answers its id where it was made here. Whatever is missing is made, in the order in
@@ -192,8 +194,14 @@ impl BringUp {
         let mut exists = self.status != WorkspaceStatus::Absent;
         // A tether that lives listens already, at a socket that it makes only once.
         let alive = matches!(self.status, WorkspaceStatus::Running | WorkspaceStatus::Paused);
-        // One that runs was just tried: a tether of another version that can't be spoken to is of no use any more.
-        if exists && self.outdated && self.status != WorkspaceStatus::Paused {
+        // One that runs was just tried: a tether of another version is of no use any more where it can't be spoken to; but
+        // one that only could not be reached may hold a turn.
+        let useless = self.status != WorkspaceStatus::Running || self.refused.is_some();
+        if exists && self.outdated && self.status != WorkspaceStatus::Paused && useless {
+            if let Some(why) = &self.refused {
+                tracing::warn!(workspace = %self.record.id, why, "its container is made anew, with this daemon's tether");
+                self.log.line("wharf", &format!("{why}: its container is made anew")).await;
+            }
             engine.remove_container(&name).await?;
             exists = false;
         }
@@ -218,12 +226,12 @@ impl BringUp {
                     return Ok(made);
                 }
                 Err(EngineError::NotFound { .. }) => exists = false,
-                Err(error) if is_without_program(&error) => {
+                Err(error) if container::is_without_program(&error) => {
                     tracing::warn!(volume = self.shared.tether.name(), "tether is missing in its volume: filling it");
                     self.shared.tether.fill(engine, self.shared.store.instance(), self.image()).await?;
                     last = Some(error);
                 }
-                Err(error) if is_without_bind(&error) && self.shared.sockets.refuse() => {
+                Err(error) if container::is_without_bind(&error) && self.shared.sockets.refuse() => {
                     engine.remove_container(&name).await?;
                     exists = false;
                     last = Some(error);
@@ -251,7 +259,7 @@ impl BringUp {
                     return Ok(Some(id));
                 }
                 Err(EngineError::Conflict { .. }) => return self.check_ours(&spec.name).await.map(|()| None),
-                Err(error) if is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
+                Err(error) if container::is_without_bind(&error) && host_dir.is_some() && shared.sockets.refuse() => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -382,16 +390,4 @@ async fn on_disk(
         Ok(done) => done.map_err(failed),
         Err(panic) => Err(failed(panic.to_string())),
     }
-}
-
-/// Whether the container could not start because tether's program is not there.
-fn is_without_program(error: &EngineError) -> bool {
-    matches!(error, EngineError::Invalid { .. } | EngineError::NotFound { .. } | EngineError::Other { .. })
-        && error.to_string().contains(PROGRAM)
-}
-
-/// Whether the engine does not see the host's directory.
-fn is_without_bind(error: &EngineError) -> bool {
-    matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })
-        && error.to_string().contains("bind source path does not exist")
 }

@@ -164,7 +164,7 @@ impl Shared {
         let local = engine.endpoint().is_local();
         Self {
             sockets: HostSockets::new(config.run_dir.clone(), config.transport, local),
-            tether: TetherVolume::new(crate::embedded::TETHER),
+            tether: TetherVolume::new(crate::embedded::tether()),
             host: Host::new(&config.host, store.instance()),
             engine_state: watch::Sender::new(EngineState::Connecting),
             slots: Mutex::default(),

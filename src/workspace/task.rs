@@ -58,6 +58,7 @@ pub(super) async fn run(
                 return Ok(End { code, signal, lost, output: lines.end().await });
             }
             ProcessEvent::Detached { reason } => return Err(WorkspaceError::Tether { message: reason }),
+            ProcessEvent::Waits { reason } => log.line("wharf", &format!("what {who} writes waits: {reason}")).await,
             ProcessEvent::InputTaken { .. } | ProcessEvent::InputRejected { .. } => {}
         }
     }

@@ -3,19 +3,25 @@
 
 mod api;
 mod books;
+mod clock;
 mod containers;
 mod daemon;
 mod driven;
 mod engine;
+mod fixture;
 mod floods;
 mod inside;
 mod ledger;
+mod limits;
 mod memory;
+mod namespace;
+mod network;
 mod plan;
 mod private;
 mod reader;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 mod world;
 
 use std::{future::Future, pin::Pin, process::ExitCode, time::Instant};
@@ -26,12 +32,16 @@ use plan::Plan;
 type Part = for<'a> fn(&'a Plan, &'a mut Ledger) -> Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// The parts: name, faults in the short run, of a hundred rounds in the long one.
-const PARTS: [(&str, u64, u64, Part); 5] = [
+const PARTS: [(&str, u64, u64, Part); 9] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
     ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
+    ("network", 4, 20, |plan, ledger| Box::pin(network::run(plan, ledger))),
+    ("clock", 6, 20, |plan, ledger| Box::pin(clock::run(plan, ledger))),
+    ("upgrade", 3, 10, |plan, ledger| Box::pin(upgrade::run(plan, ledger))),
+    ("limits", 6, 12, |plan, ledger| Box::pin(limits::run(plan, ledger))),
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -47,9 +57,18 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if std::env::args().any(|arg| arg == "--write-store-fixture") {
+        return match runtime.block_on(fixture::write()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let rounds = number("ROUNDS");
     let seed = number("SEED").unwrap_or_else(|| if rounds.is_some() { fastrand::u64(..1 << 32) } else { 1 });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut ledger = Ledger::default();
     let mut broken = Vec::new();
     for (name, short, share, part) in PARTS {

@@ -15,16 +15,26 @@ pub struct PrivateEngine {
     dir: TempDir,
     child: Option<Child>,
     live_restore: bool,
+    /// The program that it is started by, with its arguments.
+    under: Vec<String>,
+    /// Where it listens beside its socket.
+    tcp: Option<String>,
 }
 
 impl PrivateEngine {
     /// Starts one and gives it the demo image. It needs root, as any engine does.
     pub fn start(live_restore: bool) -> Result<Self, String> {
+        // In a network of its own: one without a bridge removes that of the machine's engine where it sees it.
+        Self::start_under(live_restore, vec!["unshare".to_owned(), "--net".to_owned()], None)
+    }
+
+    /// The same, in a network that is there, listening there too.
+    pub fn start_under(live_restore: bool, under: Vec<String>, tcp: Option<String>) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("an engine of the tests' own needs root: sudo make faults".to_owned());
         }
         let dir = tempfile::Builder::new().prefix("wharf-engine-").tempdir().map_err(|e| e.to_string())?;
-        let mut engine = Self { dir, child: None, live_restore };
+        let mut engine = Self { dir, child: None, live_restore, under, tcp };
         engine.spawn()?;
         let save = Command::new("docker").args(["save", "wharf/demo:latest"]).stdout(Stdio::piped()).spawn();
         let mut save = save.map_err(|e| e.to_string())?;
@@ -52,9 +62,12 @@ impl PrivateEngine {
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).map_err(|e| e.to_string())?;
         // A pid file of one that was killed keeps the next from starting, where its number is in use again.
         let _ = std::fs::remove_file(self.path("pid"));
-        // In a network of its own: one without a bridge removes that of the machine's engine where it sees it.
-        let mut command = Command::new("unshare");
-        command.args(["--net", "dockerd"]).arg("--host").arg(self.host());
+        let mut words = self.under.iter().map(String::as_str).chain(["dockerd"]);
+        let mut command = Command::new(words.next().ok_or("no program")?);
+        command.args(words).arg("--host").arg(self.host());
+        if let Some(address) = &self.tcp {
+            command.args(["--tls=false", "--host", address]);
+        }
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(flag).arg(self.path(name));
         }

@@ -44,6 +44,8 @@ pub struct Daemon {
     child: Option<Child>,
     env: Vec<(String, String)>,
     config: Option<String>,
+    /// The program and its arguments that start it, where it is not started directly.
+    under: Vec<String>,
     /// How much of the log is of daemons before this one.
     logged: usize,
     /// Dropped last of all, when its containers are gone.
@@ -70,7 +72,7 @@ impl Daemon {
         let state = dir.path().join("state");
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let (config, tether) = (config.map(str::to_owned), TetherVolumes::hold());
-        Self { dir: Some(dir), state, child: None, env, config, logged: 0, tether }
+        Self { dir: Some(dir), state, child: None, env, config, under: Vec::new(), logged: 0, tether }
     }
 
     /// The state directory.
@@ -90,8 +92,9 @@ impl Daemon {
 
     /// The program with the flags that make it this daemon.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
-        command.arg("daemon").arg("--state-dir").arg(&self.state).arg("--socket").arg(self.socket());
+        let mut words = self.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_wharf")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg("daemon").arg("--state-dir").arg(&self.state).arg("--socket").arg(self.socket());
         command.arg("--listen").arg("127.0.0.1:0");
         for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "WHARF_HOST", "WHARF_TOKEN"] {
             command.env_remove(name);
@@ -103,6 +106,11 @@ impl Daemon {
         }
         command.envs(self.env.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
         command
+    }
+
+    /// The program and its arguments that start it from now on; it has to become the daemon itself.
+    pub fn run_under(&mut self, under: Vec<String>) {
+        self.under = under;
     }
 
     /// What its configuration file says from its next start on.

@@ -210,7 +210,7 @@ pub(crate) async fn finish_from(mut attachment: Attachment, mut all: Finished) -
                 assert!(within(attachment.events.recv()).await.is_none(), "something after the end");
                 return Finished { code, signal, lost, ..all };
             }
-            ProcessEvent::InputTaken { .. } => {}
+            ProcessEvent::InputTaken { .. } | ProcessEvent::Waits { .. } => {}
             ProcessEvent::InputRejected { .. } if all.may_be_deaf => {}
             other => panic!("{other:?}"),
         }
@@ -224,7 +224,7 @@ pub(crate) async fn lines(attachment: &mut Attachment, count: usize) -> Vec<Stri
     while text.iter().filter(|&&b| b == b'\n').count() < count {
         match within(attachment.events.recv()).await.expect("it ended early") {
             ProcessEvent::Output { bytes, .. } => text.extend_from_slice(&bytes),
-            ProcessEvent::InputTaken { .. } => {}
+            ProcessEvent::InputTaken { .. } | ProcessEvent::Waits { .. } => {}
             other => panic!("{other:?}"),
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum Done {
     Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
     Deleted(Result<(), WorkspaceError>),
+    /// What tether refused is to be given again.
+    Again,
     /// Nothing to tell.
     Nothing,
 }
@@ -79,6 +81,10 @@ impl Actor {
         };
         match done {
             Done::Nothing => Ok(()),
+            Done::Again => {
+                self.flush().await;
+                Ok(())
+            }
             Done::Input(input) => self.handle([input]).await,
             Done::Woken(Ok(Some(client)), place) => {
                 self.place = place;
@@ -121,7 +127,7 @@ impl Actor {
                 let input = match started {
                     Some(resumed) => Input::Started { resumed },
                     None => {
-                        self.sent = attachment.last_input;
+                        (self.sent, self.refused) = (attachment.last_input, 0);
                         Input::Attached { last_input: attachment.last_input }
                     }
                 };
@@ -290,7 +296,7 @@ impl Actor {
             match tokio::time::timeout(patience, client.end(&id, true, grace)).await {
                 Ok(Ok(_) | Err(TetherError::NotFound(_))) => Done::Input(Input::Swept { process }),
                 // The attachment tells the same, and what follows from it.
-                Ok(Err(TetherError::Gone(_))) => Done::Nothing,
+                Ok(Err(TetherError::Gone(_) | TetherError::Unsupported(_))) => Done::Nothing,
                 Ok(Err(e)) => Done::Input(Input::SweepFailed { process, message: e.to_string() }),
                 Err(_) => Done::Input(Input::SweepFailed { process, message: "tether did not answer".into() }),
             }

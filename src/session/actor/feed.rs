@@ -1,8 +1,11 @@
 //! From the agent's bytes to inputs of the state machine.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::Actor;
+use super::effects::Done;
 use crate::agent::adapter::Output;
 use crate::agent::lines::Lines;
 use crate::domain::ProcessProgress;
@@ -12,6 +15,10 @@ use crate::tether::client::{OutputStream, ProcessEvent};
 
 /// How much output goes into one commit at the most, so that commands get their turn.
 const BURST_BYTES: usize = 256 * 1024;
+/// How long until it is told again that output waits.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
+/// How long until an input that tether refused (its volume is full, the process does not read) is given again.
+const GIVEN_AGAIN: Duration = Duration::from_secs(1);
 /// How much of stderr is told with an exit.
 const STDERR_TAIL: usize = 4 * 1024;
 
@@ -74,8 +81,22 @@ impl Actor {
             ProcessEvent::Output { stream: OutputStream::Stderr, bytes, .. } => self.stderr(&bytes, step),
             ProcessEvent::InputTaken { n } => self.apply(Input::Taken { n }, step),
             ProcessEvent::InputRejected { n, reason } => {
-                let text = format!("wharf: the agent's input {n} was refused: {reason}\n");
-                self.apply(Input::Stderr { text }, step);
+                if self.refused < n {
+                    self.refused = n;
+                    let text = format!(
+                        "wharf: the agent's input {n} was refused: {reason}; it is given again until it is taken\n"
+                    );
+                    self.apply(Input::Stderr { text }, step);
+                }
+                self.give_again(n);
+            }
+            ProcessEvent::Waits { reason } => {
+                let now = self.shared.clock.now();
+                if self.waited.is_none_or(|told| told + TOLD_AGAIN <= now) {
+                    self.waited = Some(now);
+                    let text = format!("wharf: the agent's output waits, and with it the agent: {reason}\n");
+                    self.apply(Input::Stderr { text }, step);
+                }
             }
             ProcessEvent::Exited { code, signal, lost } => {
                 self.last_lines(step);
@@ -89,6 +110,15 @@ impl Actor {
                 self.apply(Input::Detached { reason }, step);
             }
         }
+    }
+
+    /// tether has refused an input and what follows it; the outbox still holds them.
+    fn give_again(&mut self, n: u64) {
+        self.sent = self.sent.min(n.saturating_sub(1));
+        self.timers.spawn(async {
+            tokio::time::sleep(GIVEN_AGAIN).await;
+            Done::Again
+        });
     }
 
     fn stdout(&mut self, bytes: &[u8], step: &mut Step) {

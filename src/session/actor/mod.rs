@@ -75,6 +75,10 @@ pub(super) struct Actor {
     redactor: Redactor,
     /// Up to which number the outbox was handed to the client.
     sent: u64,
+    /// The last input that tether refused, as far as that was told.
+    refused: u64,
+    /// When it was last told that the agent's output waits.
+    waited: Option<Duration>,
     /// Consecutive tries to reach an engine that is away.
     retries: u32,
     /// Cancelled once somebody has asked it for something: until then it was only taken up, and waits for its place.
@@ -166,6 +170,8 @@ impl Actor {
                 feed: None,
                 redactor: Redactor::default(),
                 sent: 0,
+                refused: 0,
+                waited: None,
                 retries: 0,
                 asked_for: CancellationToken::new(),
                 place: None,
@@ -327,7 +333,7 @@ impl Actor {
         match call {
             Call::Start { resume } => {
                 let mut adapter = self.entry.adapter();
-                self.sent = 0;
+                (self.sent, self.refused) = (0, 0);
                 let options = match self.start_options(resume) {
                     Ok(options) => options,
                     Err(e) => return vec![Output::Fatal { message: e.to_string() }],

@@ -17,6 +17,7 @@ use super::{
     Connect, ConnectError, ProcessEvent, TetherError,
     attachments::Attachments,
     commands::{Command, Reply},
+    error::explained,
     handle::Shared,
     inputs::Inputs,
     link::{Link, LinkError},
@@ -24,7 +25,9 @@ use super::{
 };
 use crate::tether::{
     frames::{Frame, Output, encode_json, kind},
-    messages::{Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Resolved, Welcome},
+    messages::{
+        Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Resolved, Waits, Welcome,
+    },
 };
 
 /// Before the first attempt to connect again; doubled up to `LAST_PAUSE`.
@@ -40,7 +43,7 @@ enum Over {
     /// Another may come.
     Link(LinkError),
     /// None will.
-    Final(String),
+    Final(TetherError),
 }
 
 impl<E: Into<LinkError>> From<E> for Over {
@@ -79,9 +82,8 @@ impl Actor {
     }
 
     pub(super) async fn run(mut self) {
-        let reason = self.keep_connected().await;
-        let error = TetherError::Gone(reason.clone());
-        self.shared.close(&reason);
+        let error = self.keep_connected().await;
+        self.shared.close(&error);
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
@@ -94,7 +96,7 @@ impl Actor {
     }
 
     /// Returns why there will be no connection any more.
-    async fn keep_connected(&mut self) -> String {
+    async fn keep_connected(&mut self) -> TetherError {
         let mut pause = FIRST_PAUSE;
         loop {
             let connector = Arc::clone(&self.connector);
@@ -113,26 +115,28 @@ impl Actor {
                     }
                 }
                 Ok(Err(ConnectError::Retry(why))) => tracing::debug!("no connection to tether yet: {why}"),
-                Ok(Err(ConnectError::Gone(reason))) | Err(reason) => return reason,
+                Ok(Err(ConnectError::Gone(reason))) => return TetherError::Gone(reason),
+                Ok(Err(ConnectError::Unsupported(reason))) => return TetherError::Unsupported(reason),
+                Err(over) => return over,
             }
-            if let Err(reason) = self.obeying(sleep(pause)).await {
-                return reason;
+            if let Err(over) = self.obeying(sleep(pause)).await {
+                return over;
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
 
     /// Waits for `future` and takes commands meanwhile; fails when there is nothing to wait for any more.
-    async fn obeying<T>(&mut self, future: impl Future<Output = T>) -> Result<T, String> {
+    async fn obeying<T>(&mut self, future: impl Future<Output = T>) -> Result<T, TetherError> {
         tokio::pin!(future);
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err("the client was stopped".to_owned()),
+                () = self.stop.cancelled() => return Err(stopped()),
                 value = &mut future => return Ok(value),
                 command = self.commands.recv() => match command {
                     Some(command) => self.obey(command),
-                    None => return Err("nobody holds it any more".to_owned()),
+                    None => return Err(unheld()),
                 },
             }
         }
@@ -193,7 +197,7 @@ impl Actor {
         }
         self.tell(link)?;
         tokio::select! {
-            () = self.stop.cancelled() => return Err(Over::Final("the client was stopped".to_owned())),
+            () = self.stop.cancelled() => return Err(Over::Final(stopped())),
             read = link.turn() => {
                 if read? {
                     self.heard = Instant::now();
@@ -201,7 +205,7 @@ impl Actor {
             }
             command = self.commands.recv() => match command {
                 Some(command) => self.obey(command),
-                None => return Err(Over::Final("nobody holds it any more".to_owned())),
+                None => return Err(Over::Final(unheld())),
             },
             () = self.shared.acks.changed.notified() => {}
             () = self.attachments.wake.notified() => {}
@@ -263,6 +267,10 @@ impl Actor {
                 let list: Processes = frame.json()?;
                 self.requests.answer(list.req, Ok(Reply::Processes(list.processes)));
             }
+            kind::WAITS => {
+                let waits: Waits = frame.json()?;
+                self.attachments.give(&waits.process, ProcessEvent::Waits { reason: explained(waits.reason) });
+            }
             kind::RESOLVED => {
                 let resolved: Resolved = frame.json()?;
                 self.requests.answer(resolved.req, Ok(Reply::Resolved(resolved.path)));
@@ -284,8 +292,9 @@ impl Actor {
                 }
             }
             (None, Some(process), Some(n)) => {
+                let reason = explained(error.message);
                 for n in self.inputs.rejected(process, n) {
-                    self.attachments.give(process, ProcessEvent::InputRejected { n, reason: error.message.clone() });
+                    self.attachments.give(process, ProcessEvent::InputRejected { n, reason: reason.clone() });
                 }
             }
             _ if error.code == ErrorCode::Superseded => return Err(LinkError::Refused(error.message)),
@@ -299,4 +308,12 @@ impl Actor {
             self.attachments.give(process, ProcessEvent::InputTaken { n });
         }
     }
+}
+
+fn stopped() -> TetherError {
+    TetherError::Gone("the client was stopped".to_owned())
+}
+
+fn unheld() -> TetherError {
+    TetherError::Gone("nobody holds it any more".to_owned())
 }

@@ -35,6 +35,9 @@ pub enum TetherError {
     /// The connection broke before the answer, and the call is not one to repeat.
     #[error("the connection to tether broke before the answer")]
     Disconnected,
+    /// What runs in the container speaks another protocol; nothing can be asked of it.
+    #[error("tether can't be spoken to: {0}")]
+    Unsupported(String),
     /// The container does not run, or the client was stopped.
     #[error("tether can't be reached: {0}")]
     Gone(String),
@@ -42,7 +45,7 @@ pub enum TetherError {
 
 impl From<Error> for TetherError {
     fn from(error: Error) -> Self {
-        let message = error.message;
+        let message = explained(error.message);
         match error.code {
             ErrorCode::NotFound => Self::NotFound(message),
             ErrorCode::NotRunning => Self::NotRunning(message),
@@ -56,5 +59,32 @@ impl From<Error> for TetherError {
                 Self::Failed(message)
             }
         }
+    }
+}
+
+/// What the system says of a limit that was reached, with the limit's name: the one who reads it can change that.
+pub(super) fn explained(message: String) -> String {
+    let limit = if message.contains("(os error 11)") {
+        "the workspace's limit of processes (`pids`) is reached"
+    } else if message.contains("(os error 12)") {
+        "the workspace's memory limit (`memory`) is reached"
+    } else if message.contains("(os error 28)") || message.contains("(os error 122)") {
+        "the workspace's disk is full"
+    } else {
+        return message;
+    };
+    format!("{message}: {limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explained;
+
+    #[test]
+    fn a_limit_is_called_by_its_name() {
+        let of = |code| explained(std::io::Error::from_raw_os_error(code).to_string());
+        assert!(of(11).contains("`pids`") && of(12).contains("`memory`"), "{} {}", of(11), of(12));
+        assert!(of(28).contains("disk is full") && of(122).contains("disk is full"));
+        assert_eq!(explained("no".to_owned()), "no");
     }
 }

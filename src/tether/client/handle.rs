@@ -38,7 +38,7 @@ pub(super) struct Shared {
     next_req: AtomicU64,
     pub(super) closed: CancellationToken,
     /// Why it was closed.
-    reason: Mutex<String>,
+    reason: Mutex<Option<TetherError>>,
 }
 
 impl Shared {
@@ -47,8 +47,8 @@ impl Shared {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&welcome.host);
     }
 
-    pub(super) fn close(&self, reason: &str) {
-        reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn close(&self, reason: &TetherError) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
         self.connected.store(false, Ordering::Release);
         self.closed.cancel();
     }
@@ -100,7 +100,7 @@ impl TetherClient {
 
     fn gone(&self) -> TetherError {
         let reason = self.shared.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        TetherError::Gone(if reason.is_empty() { "the client has ended".to_owned() } else { reason })
+        reason.unwrap_or_else(|| TetherError::Gone("the client has ended".to_owned()))
     }
 
     async fn command<T>(

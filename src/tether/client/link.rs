@@ -50,11 +50,11 @@ impl Link {
             Self { reader, writer, decoder: Decoder::default(), buffer: vec![0; 64 << 10], out: Vec::new(), sent: 0 };
         match timeout(HELLO_PATIENCE, link.greet()).await {
             Ok(Ok(welcome)) if (OLDEST_VERSION..=VERSION).contains(&welcome.version) => Ok((link, welcome)),
-            Ok(Ok(welcome)) => Err(ConnectError::Gone(format!(
+            Ok(Ok(welcome)) => Err(ConnectError::Unsupported(format!(
                 "its tether {} speaks version {} of the protocol, this daemon {OLDEST_VERSION} to {VERSION}",
                 welcome.tether, welcome.version
             ))),
-            Ok(Err(LinkError::Refused(why))) => Err(ConnectError::Gone(why)),
+            Ok(Err(LinkError::Refused(why))) => Err(ConnectError::Unsupported(why)),
             Ok(Err(e)) => Err(ConnectError::Retry(e.to_string())),
             Err(_) => Err(ConnectError::Retry("tether does not answer".to_owned())),
         }

@@ -51,6 +51,9 @@ pub enum ConnectError {
     /// The container does not run.
     #[error("{0}")]
     Gone(String),
+    /// What runs in it speaks another protocol.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// A process to start.
@@ -115,6 +118,11 @@ pub enum ProcessEvent {
     InputRejected {
         /// Its number.
         n: u64,
+        /// Why.
+        reason: String,
+    },
+    /// tether can't keep its output now, and holds it back until it can.
+    Waits {
         /// Why.
         reason: String,
     },

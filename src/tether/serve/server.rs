@@ -26,7 +26,7 @@ use super::{
 use crate::tether::{
     frames::{MAX_OUTPUT, Output, Stream, kind},
     inside::System,
-    messages::{Ended, ErrorCode, Exited, HostUser, Req},
+    messages::{Ended, ErrorCode, Exited, HostUser, Req, Waits},
 };
 
 /// Connections that may wait with their hello.
@@ -236,6 +236,11 @@ impl Server {
             let Some(run) = &mut process.run else { continue };
             for (source, log) in run.sources.iter_mut().zip(&mut process.journal.streams) {
                 source.retry(log, now);
+                if let Some(conn) = &mut self.controller
+                    && let Some(reason) = source.untold()
+                {
+                    conn.send(kind::WAITS, &Waits { process: process.id.clone(), reason });
+                }
             }
             if !run.endings.is_empty() {
                 let (outcomes, id) = (run.step_endings(now, &keepers), process.id.clone());

@@ -20,11 +20,13 @@ pub(super) struct Source {
     fd: Option<OwnedFd>,
     /// Was read, and the volume refused it: the record with its time, and when to try again.
     held: Option<(Vec<u8>, i64, Instant)>,
+    /// Why it was refused, until that is told.
+    untold: Option<String>,
 }
 
 impl Source {
     pub(super) const fn new(fd: Option<OwnedFd>) -> Self {
-        Self { fd, held: None }
+        Self { fd, held: None, untold: None }
     }
 
     /// What to poll; none while `log` is at its limit.
@@ -67,6 +69,7 @@ impl Source {
                 let time = now_ms();
                 if let Err(e) = log.append(&mut record[..HEADER + n], time) {
                     eprintln!("wharf-tether: output waits, the volume refuses it: {e}");
+                    self.untold = Some(e.to_string());
                     self.held = Some((record[..HEADER + n].to_vec(), time, now + RETRY));
                 }
                 return true;
@@ -76,6 +79,11 @@ impl Source {
             Err(_) => self.fd = None,
         }
         false
+    }
+
+    /// Why the volume refused it, once for each time.
+    pub(super) fn untold(&mut self) -> Option<String> {
+        self.untold.take()
     }
 
     /// Tries again what the volume refused.
