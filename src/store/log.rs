@@ -95,7 +95,8 @@ impl Log {
 
     /// Writes `changes` as one batch with its commit record, durably.
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+        let sync = if crate::crash::unsynced("log") { PersistMode::Buffer } else { PersistMode::SyncData };
+        let mut batch = self.db.batch().durability(Some(sync));
         // First, so that `journal` finds it.
         batch.insert(self.part(Part::Commits), &COMMIT_KEY[..], encode_commit(commits, self.db.seqno()));
         for ((part, key), value) in changes {
