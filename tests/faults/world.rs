@@ -38,8 +38,14 @@ pub struct World {
 impl World {
     /// A daemon with this configuration and these sessions: two in a workspace that they share, one in its own.
     pub async fn make(seed: u64, env: &[(&str, &str)], config: &str, load: Load) -> Result<Self, String> {
-        let mut rng = fastrand::Rng::with_seed(seed);
         let daemon = Daemon::start_with(env, Some(config)).await;
+        let engine = env.iter().find(|(name, _)| *name == "DOCKER_HOST").map(|(_, host)| (*host).to_owned());
+        Self::of(daemon, engine, seed, load).await
+    }
+
+    /// The same with a daemon that runs already.
+    pub async fn of(daemon: Daemon, engine: Option<String>, seed: u64, load: Load) -> Result<Self, String> {
+        let mut rng = fastrand::Rng::with_seed(seed);
         let api = Api::new(&daemon.socket());
         let spec = json!({ "name": "shared", "image": "wharf/demo:latest" });
         match api.call("POST", "/v1/workspaces", Some(&spec), None).await? {
@@ -51,7 +57,6 @@ impl World {
         for (name, workspace) in [("s1", Some("shared")), ("s2", Some("shared")), ("s3", None)] {
             sessions.push(Driven::make(&api, name, workspace, &secrets, rng.u64(..)).await?);
         }
-        let engine = env.iter().find(|(name, _)| *name == "DOCKER_HOST").map(|(_, host)| (*host).to_owned());
         Ok(Self { daemon, api, sessions, rng, engine, load, faults: 0, all: Checked::default() })
     }
 
@@ -138,7 +143,7 @@ impl World {
     }
 
     /// Idle sessions cost no agent, no connection and no running container; and the next prompt wakes them.
-    async fn rests(&mut self, ledger: &mut Ledger) {
+    pub async fn rests(&mut self, ledger: &mut Ledger) {
         let config =
             self.daemon.configuration().unwrap_or_default().replace("idle_timeout = \"off\"", "idle_timeout = \"1s\"");
         self.daemon.stop();
