@@ -12,7 +12,7 @@ BINARY ?= target/release/wharf
 INSTALL ?= install
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test build openapi bench images image-demo image-workspace versions install uninstall clean
+.PHONY: help run stop test contract build openapi bench images image-demo image-workspace versions install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ stop: ## stop the daemon that `make run` started; agents at work go on in their 
 
 test: ## everything that has to hold: format, lints, docs, tests against a real engine
 	@scripts/engine.sh scripts/test.sh
+
+contract: ## the API against its description, by schemathesis: make contract EXAMPLES=100 SEED=7
+	@EXAMPLES='$(EXAMPLES)' SEED='$(SEED)' scripts/engine.sh scripts/contract.sh
 
 build: ## the release build
 	cargo build --release --locked
@@ -52,7 +55,7 @@ install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	@test -x '$(BINARY)' || { echo "wharf: there is no $(BINARY) yet; first: make build" >&2; exit 1; }
 	$(INSTALL) -D -m 755 '$(BINARY)' '$(DESTDIR)$(BINDIR)/wharf'
 	$(INSTALL) -d '$(DESTDIR)$(UNITDIR)'
-	@for unit in wharf.service wharf.socket; do sed 's|/usr/local/bin/|$(BINDIR)/|g;s|/usr/local/share/|$(DATADIR)/|g' "systemd/$$unit" \
+	@for unit in wharf.service wharf.socket wharf-host.service; do sed 's|/usr/local/bin/|$(BINDIR)/|g;s|/usr/local/share/|$(DATADIR)/|g' "systemd/$$unit" \
 	  > '$(DESTDIR)$(UNITDIR)'"/$$unit" && chmod 644 '$(DESTDIR)$(UNITDIR)'"/$$unit" || exit 1; done
 	$(INSTALL) -D -m 644 systemd/wharf.sysusers '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf'
 	$(INSTALL) -D -m 644 systemd/wharf.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
@@ -66,7 +69,7 @@ install: ## install what `make build` built: PREFIX (/usr/local), DESTDIR
 	  '  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now wharf.socket wharf.service'
 
 uninstall: ## remove what `make install` installed; state and configuration stay
-	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' \
+	rm -f '$(DESTDIR)$(BINDIR)/wharf' '$(DESTDIR)$(UNITDIR)/wharf.service' '$(DESTDIR)$(UNITDIR)/wharf.socket' '$(DESTDIR)$(UNITDIR)/wharf-host.service' \
 	  '$(DESTDIR)$(SYSUSERSDIR)/wharf.conf' '$(DESTDIR)$(TMPFILESDIR)/wharf.conf'
 	rm -rf '$(DESTDIR)$(DATADIR)/doc/wharf' '$(DESTDIR)$(DATADIR)/wharf'
 	@cd '$(DESTDIR)/' && for dir in '$(BINDIR)' '$(UNITDIR)' '$(SYSUSERSDIR)' '$(TMPFILESDIR)' '$(DATADIR)/doc'; do \

@@ -78,6 +78,7 @@ images_wait() { wait "$images_pid"; }
 tests() {
     local failed=
     step "tests" cargo test --locked --no-fail-fast || failed=yes
+    [ -n "$failed" ] || step "the API's contract" scripts/contract.sh || failed=yes
     [ -n "$failed" ] || step "the systemd units" tests/systemd.sh || failed=yes
     step "nothing is left behind" nothing_left || failed=yes
     [ -z "$failed" ]

@@ -9,11 +9,12 @@ mod size;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use duration::parse_duration;
-pub use parts::{Limits, MountRule, Retention, TetherTransport};
+pub use parts::{HostMode, Limits, MountRule, Retention, TetherTransport};
 pub use rules::SessionRules;
 pub use size::parse_size;
 
@@ -28,6 +29,11 @@ pub const SYSTEM_STATE_DIR: &str = "/var/lib/wharf";
 pub const SYSTEM_SOCKET: &str = "/run/wharf/wharf.sock";
 /// What is logged unless told otherwise: of the crates underneath only what is wrong.
 const DEFAULT_LOG: &str = "wharf=info,warn";
+/// Half of what proxies usually let a silent connection live.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const SHORTEST_PING: Duration = Duration::from_millis(100);
+/// The command line takes a stream that is silent for longer for dead.
+const LONGEST_PING: Duration = Duration::from_secs(30);
 /// The system's configuration file.
 const SYSTEM_CONFIG: &str = "/etc/wharf/wharf.toml";
 
@@ -42,6 +48,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much clients may ask at once.
     pub rate: Rate,
+    /// After how long a silent stream says that it is there, and a WebSocket asks whether its client is.
+    pub ping_interval: Duration,
     /// The Unix socket; `None`: off.
     pub socket: Option<PathBuf>,
     /// The engine's endpoint as `DOCKER_HOST` has it; `None`: the engine's own default.
@@ -60,6 +68,8 @@ pub struct Config {
     pub rules: SessionRules,
     /// What is kept of closed sessions.
     pub retention: Retention,
+    /// Whether sessions may work on this machine itself.
+    pub host: HostMode,
     /// What workspaces may mount beside their volumes.
     pub mounts: Vec<MountRule>,
     /// The most bytes that are carried into or out of a workspace at once; `None`: the default.
@@ -225,6 +235,7 @@ impl Config {
             listen: listen(flags.listen, env, &file, tls.is_some())?,
             tls,
             rate: file.rate()?,
+            ping_interval: ping_interval(env, &file)?,
             socket: (socket != Path::new("off")).then_some(socket),
             engine: env("WHARF_ENGINE").or(file.value.engine.clone()).or_else(|| env("DOCKER_HOST")),
             transport: transport(env, &file)?,
@@ -234,6 +245,7 @@ impl Config {
             limits: file.limits()?,
             rules: rules::read(flags.idle_timeout, env, &file)?,
             retention: file.retention()?,
+            host: file.host(env)?,
             mounts: file.mounts()?,
             files_limit: file.files_limit()?,
             log: Log {
@@ -288,6 +300,17 @@ fn transport(env: Env<'_>, file: &File) -> Result<TetherTransport, ConfigError> 
         Some("socket") => Ok(TetherTransport::Socket),
         Some(other) => Err(value("WHARF_TRANSPORT", format!("`{other}` is not auto, exec or socket"))),
     }
+}
+
+fn ping_interval(env: Env<'_>, file: &File) -> Result<Duration, ConfigError> {
+    let (place, text) = match (env("WHARF_PING_INTERVAL"), &file.value.ping_interval) {
+        (Some(text), _) => ("WHARF_PING_INTERVAL".to_owned(), text),
+        (None, Some(text)) => (file.place("ping_interval"), text.clone()),
+        (None, None) => return Ok(PING_INTERVAL),
+    };
+    let range = SHORTEST_PING..=LONGEST_PING;
+    let time = parse_duration(&text).filter(|time| range.contains(time));
+    time.ok_or_else(|| value(place, format!("`{text}` is not a time from `100ms` to `30s`")))
 }
 
 fn log_format(env: Env<'_>, file: &File) -> Result<LogFormat, ConfigError> {

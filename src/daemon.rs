@@ -9,7 +9,7 @@ mod logging;
 mod memory;
 mod ready;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::seal::Sealer;
 use crate::session::{Retention, Rules, Sessions, Timeouts};
 use crate::store::{Options, Store};
 use crate::terminal::Terminals;
-use crate::workspace::{AllowedMount, Transport, WorkspaceConfig, Workspaces};
+use crate::workspace::{AllowedMount, HostConfig, Transport, WorkspaceConfig, Workspaces};
 
 /// How long the parts get to end before they are let go. Agents are not among them: they work on in their containers.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -67,6 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ready: ready::ask(store.clone(), parts.engine.clone()),
         terminals: Terminals::new(parts.workspaces.clone(), parts.tracker.clone(), parts.stop.clone()),
         tokens: tokens.clone(),
+        ping: config.ping_interval,
         stop: stop_api.clone(),
     };
     let router = api::router(state, access::rules(&config, tokens));
@@ -74,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let server = parts.tracker.spawn(api::serve(listeners, router, limits, stop_api.clone()));
     parts.tracker.spawn(parts.sessions.clone().keep(retention(&config), Timestamp::now, tokio::time::sleep));
     parts.tracker.spawn(leftovers::report(parts.workspaces.clone(), parts.stop.clone()));
+    parts.workspaces.begin_host().await.context("the host's record can't be used")?;
     let taken_up = parts.sessions.recover().await.context("the sessions of before could not be taken up")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -133,6 +135,7 @@ impl Parts {
         workspace.cpus = config.limits.cpus;
         workspace.files_limit = config.files_limit.unwrap_or(workspace.files_limit);
         let mount = |rule: &MountRule| AllowedMount { host: rule.host.clone(), read_only: rule.read_only };
+        workspace.host = host(config);
         workspace.mounts = config.mounts.iter().map(mount).collect();
         let workspaces = Workspaces::new(store.clone(), engine.clone(), workspace, tracker.clone(), stop.clone());
         let sessions = Sessions::new(
@@ -148,6 +151,19 @@ impl Parts {
         );
         Ok(Self { engine, catalogue, workspaces, sessions, tracker, stop })
     }
+}
+
+fn host(config: &Config) -> HostConfig {
+    let mut host = HostConfig::new(config.state_dir.join("host"));
+    let mode = config.host.clone();
+    (host.enabled, host.socket, host.directory) = (mode.enabled, mode.socket, mode.directory);
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir()) {
+        host.memory = dir;
+    }
+    if host.enabled && host.socket.is_none() && rustix::process::geteuid().is_root() {
+        tracing::warn!("agents on the host run as root, as this daemon does: run `wharf host` as another user");
+    }
+    host
 }
 
 fn rules(config: &Config) -> Rules {

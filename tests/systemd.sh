@@ -85,6 +85,16 @@ booted() {
     case $(inside systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
 }
 
+# The host: its agents are a service of their own.
+host_pid() { inside systemctl show --property MainPID --value wharf-host.service; }
+host_agent() { inside pgrep --uid wharf-host --oldest --exact wharf-demo-agen; }
+host_enabled() { wharf new --agent demo --workspace host --key "$key-host" --json >/dev/null; }
+host_chunks() { wharf logs --json "$key-host" | grep -o '"text":"chunk [0-9]* "' | grep -o '[0-9]*'; }
+host_counted_to() { [ "$(host_chunks | wc -l)" -ge "$1" ]; }
+host_counted() { [ "$(host_chunks)" = "$1" ]; }
+host_refused_alone() { ! inside systemctl start wharf.service && inside journalctl --no-pager --unit wharf | grep 'enable --now wharf-host' >/dev/null; }
+host_nothing_runs() { ! inside pgrep --uid wharf-host >/dev/null; }
+
 # Exposure as systemd reckons it: 10 is a process that may do everything, and 2.0 is what we allow ourselves.
 confined() {
     local report
@@ -112,7 +122,8 @@ tether_before=$(tether_volumes)
 packages
 boot
 check "systemd boots" eventually booted
-check "the units have no errors" inside systemd-analyze verify /etc/systemd/system/wharf.service /etc/systemd/system/wharf.socket
+check "the units have no errors" inside systemd-analyze verify /etc/systemd/system/wharf.service /etc/systemd/system/wharf.socket \
+    /etc/systemd/system/wharf-host.service
 check "the service is confined" confined
 
 check "starts and tells that it is ready" inside systemctl start wharf.service
@@ -147,6 +158,27 @@ check "a client starts it through the socket" wharf ls
 check "and it is active" active
 check "the turn went on there, too" eventually counted "$(seq 1 40 && seq 1 40)"
 check "and the session still remembers" remembers
+inside systemctl stop wharf.socket wharf.service
+inside sh -c 'printf "[host]\nenabled = true\n" >/etc/wharf/wharf.toml'
+check "a tether that would end with the service is refused, with what to do" host_refused_alone
+inside systemctl stop wharf.service
+inside systemctl reset-failed wharf.service
+inside sh -c 'printf "[host]\nenabled = true\nsocket = \"/run/wharf-host/tether.sock\"\n" >/etc/wharf/wharf.toml'
+check "starts with the host's service" inside systemctl start wharf-host.service wharf.service
+check "a session works on the host" eventually host_enabled
+check "and answers, as the service's user" eventually host_agent
+wharf send --no-wait "$key-host" "slow 40" >/dev/null
+check "a turn runs there" eventually host_counted_to 3
+agent=$(host_agent)
+inside systemctl stop wharf.service
+check "stopping the daemon leaves the host's agent at work" [ "$(host_agent)" = "$agent" ]
+inside systemctl start wharf.service
+check "the host's turn went on" eventually host_counted "$(seq 1 40)"
+inside systemctl stop wharf-host.service
+check "stopping the host's service ends everything" host_nothing_runs
+inside rm /etc/wharf/wharf.toml
+inside systemctl restart wharf.service
+wharf workspaces rm host >/dev/null
 check "deletes the session" wharf rm --purge "$key"
 check "and its container with it" gone
 

@@ -47,6 +47,18 @@ pub(super) struct Link {
 pub(super) struct Caller {
     /// Cancelled when the token is revoked, and when the daemon stops.
     pub(super) ended: CancellationToken,
+    /// The token that was shown; none by the Unix socket, where its mode says who may.
+    grant: Option<Arc<Grant>>,
+}
+
+impl Caller {
+    /// Refuses who has a smaller scope than what a body asks for; `why` says what that is.
+    pub(super) fn require(&self, needed: Scope, why: &str) -> Result<(), Problem> {
+        match &self.grant {
+            Some(grant) if grant.scope < needed => Err(forbidden(grant, needed, why)),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -179,9 +191,9 @@ fn too_many(wait: Duration) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
 }
 
-fn forbidden(grant: &Grant, needed: Scope) -> Problem {
+fn forbidden(grant: &Grant, needed: Scope, what: &str) -> Problem {
     let (has, needs) = (grant.scope.name(), needed.name());
-    let detail = format!("this needs a token of scope `{needs}`; `{}` has `{has}`", grant.name);
+    let detail = format!("{what} needs a token of scope `{needs}`; `{}` has `{has}`", grant.name);
     let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden_scope", detail);
     problem.with("scope", has).with("needed", needs).closing()
 }
@@ -209,14 +221,14 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Reques
         Err(problem) => return problem.closing().into_response(),
     };
     let Some(grant) = grant else {
-        request.extensions_mut().insert(Caller { ended: access.tokens.stopping() });
+        request.extensions_mut().insert(Caller { ended: access.tokens.stopping(), grant: None });
         return next.run(request).await;
     };
     if let Err(problem) = check_scope(&grant, &request) {
         return problem.into_response();
     }
     let ended = grant.ended.clone();
-    request.extensions_mut().insert(Caller { ended: ended.clone() });
+    request.extensions_mut().insert(Caller { ended: ended.clone(), grant: Some(grant.clone()) });
     tokio::select! {
         biased;
         // First, so that who revokes the token that is shown here is answered.
@@ -232,7 +244,7 @@ fn check_scope(grant: &Grant, request: &Request) -> Result<(), Problem> {
     if needed.is_none_or(|needed| grant.scope >= needed) {
         Ok(())
     } else {
-        Err(forbidden(grant, needed.unwrap_or(Scope::Admin)))
+        Err(forbidden(grant, needed.unwrap_or(Scope::Admin), "this"))
     }
 }
 

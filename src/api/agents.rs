@@ -74,7 +74,8 @@ pub enum When {
 /// The agents that a session can be made with; `image` asks about another image than their own.
 #[utoipa::path(
     get, path = "/v1/agents", tag = "agents",
-    params(("image" = Option<String>, Query, description = "an image to look into, instead of each agent's own")),
+    params(("image" = Option<String>, Query, description = "an image to look into, instead of each agent's own",
+     min_length = 1, max_length = 512, pattern = "^[A-Za-z0-9/:@._-]+$")),
     responses((status = 200, body = Page<AgentInfo>)),
 )]
 pub(super) async fn list(State(api): State<ApiState>, query: Params) -> Result<Json<Page<AgentInfo>>, Problem> {

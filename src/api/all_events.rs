@@ -1,4 +1,5 @@
-//! `GET /v1/events`: every session's events in the order in which they became durable, as pages or as a live stream.
+//! `GET /v1/events`: every session's events in the order in which they became durable, as pages, as a live stream, or as
+//! a WebSocket.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,10 +11,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::events::{EventDoc, streamed, types, wants_stream};
+use super::events::{EventDoc, FrameDoc, answer, types, wants_stream};
 use super::extract::Params;
 use super::problem::Problem;
 use super::sse::Frames;
+use super::ws::Upgrade;
 use crate::session::{AllEvents, AllPage, Cursor, From, SessionError};
 
 /// A page of every session's events.
@@ -40,6 +42,22 @@ impl Frames for AllEvents {
     async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
         Self::next(self).await.map(Some)
     }
+
+    /// An event has its cursor beside its own fields; how far the reading is without one comes as a cursor alone.
+    fn messages(bytes: Bytes) -> Vec<Bytes> {
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        text.split_terminator("\n\n").filter_map(message).collect()
+    }
+}
+
+fn message(frame: &str) -> Option<Bytes> {
+    let cursor = frame.lines().find_map(|line| line.strip_prefix("id: "))?;
+    let event = frame.lines().find_map(|line| line.strip_prefix("data: {"));
+    Some(match event {
+        // A cursor is digits and dots, and an event has fields: the two make one object.
+        Some(fields) => format!("{{\"cursor\":\"{cursor}\",{fields}").into(),
+        None => format!("{{\"cursor\":\"{cursor}\"}}").into(),
+    })
 }
 
 /// Every session's events.
@@ -47,7 +65,9 @@ impl Frames for AllEvents {
 /// Each event once, in an order that every reader sees and that survives restarts; a session's own events come without
 /// gaps. An event's place in it is an opaque cursor: the `id:` of the stream, `cursor` and `next` of a page. With
 /// `Accept: text/event-stream` the stream is live and ends only with the daemon; `Last-Event-ID` wins over `after`.
-/// Events of purged sessions are gone. A cursor beyond the end is 400 `future_event_id`: it is not of this store.
+/// With `Upgrade: websocket` each event is a text message, with its `cursor` beside the fields of the page's items; a
+/// message of a `cursor` alone says how far the reading is where nothing fits for long. Pings and tokens are as of a
+/// session's events. Events of purged sessions are gone. A cursor beyond the end is 400 `future_event_id`: it is not of this store.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(
     ("after" = Option<String>, Query, description = "a cursor: the events after it; the start by default; `now`: only \
         what happens from now on"),
@@ -57,15 +77,21 @@ impl Frames for AllEvents {
     ("type" = Option<Vec<String>>, Query, description = "only these types; may be repeated or comma-separated"),
     ("Last-Event-ID" = Option<String>, Header, description = "the `id` of the last event seen on a stream"),
 ), responses(
-    (status = 200, content((AllEventsDoc = "application/json"), (String = "text/event-stream"))),
+    (status = 200, content((AllEventsDoc = "application/json"), (FrameDoc = "text/event-stream"))),
+    (status = 101, description = "a WebSocket of the same events"),
     (status = 404, description = "`session_not_found`, `workspace_not_found`"),
     (status = 409, description = "`ambiguous_id`"),
 ))]
-pub(super) async fn read(State(api): State<ApiState>, query: Params, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn read(
+    State(api): State<ApiState>,
+    query: Params,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
     let query = query.only(&["after", "limit", "workspace", "session", "type"])?;
     let limit = query.limit()?;
-    let stream = wants_stream(&headers);
-    let seen = if stream { last_event_id(&headers)? } else { None };
+    let stream = upgrade.wanted() || wants_stream(&headers);
+    let seen = last_event_id(&headers)?.filter(|_| stream);
     let from =
         match (seen, query.one("after")?) {
             (Some(from), _) => from,
@@ -84,7 +110,7 @@ pub(super) async fn read(State(api): State<ApiState>, query: Params, headers: He
         return Err(Problem::stopping());
     }
     let subscription = api.sessions.subscribe_all(filter, from).map_err(beyond)?;
-    Ok(streamed(subscription, Vec::new(), &api))
+    answer(subscription, Vec::new(), &api, upgrade)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<From>, Problem> {
@@ -115,5 +141,17 @@ fn beyond(e: SessionError) -> Problem {
             Problem::new(StatusCode::BAD_REQUEST, "future_event_id", message)
         }
         e => e.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_event_with_its_cursor() {
+        let frames = "id: 7.0.3\ndata: {\"seq\":3}\n\n: nothing that fits\nid: 9.0.0\n\n";
+        let messages = AllEvents::messages(Bytes::from_static(frames.as_bytes()));
+        assert_eq!(messages, [r#"{"cursor":"7.0.3","seq":3}"#, r#"{"cursor":"9.0.0"}"#]);
     }
 }

@@ -1,14 +1,14 @@
 //! The JSON bodies that come in: their limits, and errors that name the field and what it may be.
 
 use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
 use super::tokens::NewToken;
 use crate::domain::{Labels, WorkspaceSpec};
-use crate::session::{NewPrompt, NewSession, PermissionAnswer, SessionChanges};
+use crate::session::{NewPrompt, NewSession, PermissionAnswer, SessionChanges, WorkspaceChoice};
 use crate::terminal::NewTerminal;
 use crate::workspace::{NewWorkspace, WorkspaceChanges};
 
@@ -41,6 +41,11 @@ impl Input for NewSession {
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let session: Self = json(bytes).map_err(|problem| inline_workspace(bytes).unwrap_or(problem))?;
+        if matches!(session.workspace, Some(WorkspaceChoice::Inline(_)))
+            && let Some(problem) = inline_workspace(bytes)
+        {
+            return Err(problem);
+        }
         if let Some(prompt) = &session.prompt {
             check_content("prompt", prompt)?;
         }
@@ -91,6 +96,7 @@ impl Input for WorkspaceChanges {
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         // Without a body nothing changes: the container is made anew as it was.
         let changes: Self = if bytes.iter().all(u8::is_ascii_whitespace) { Self::default() } else { json(bytes)? };
+        check_parts(&json(bytes).unwrap_or_default(), "")?;
         check_env("env", changes.env.iter().flatten())?;
         changes.labels.as_ref().map_or(Ok(()), |labels| check_labels("labels", labels))?;
         Ok(changes)
@@ -98,6 +104,7 @@ impl Input for WorkspaceChanges {
 }
 
 fn spec(fields: Map<String, Value>, prefix: &str, also: &[&str]) -> Result<WorkspaceSpec, Problem> {
+    check_parts(&fields, prefix)?;
     let spec: WorkspaceSpec = serde_path_to_error::deserialize(Value::Object(fields))
         .map_err(|e| data_problem(&e.path().to_string(), &e.inner().to_string(), prefix, also))?;
     check_env(&format!("{prefix}env"), spec.env.iter())?;
@@ -130,6 +137,25 @@ fn inline_workspace(bytes: &[u8]) -> Option<Problem> {
     }
 }
 
+/// The objects in a spec, or in changes of one.
+fn check_parts(fields: &Map<String, Value>, prefix: &str) -> Result<(), Problem> {
+    let repo = fields.get("repo");
+    check_object(&format!("{prefix}repo"), repo)?;
+    check_object(&format!("{prefix}repo.credentials"), repo.and_then(|repo| repo.get("credentials")))?;
+    for (n, mount) in fields.get("mounts").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        check_object(&format!("{prefix}mounts[{n}]"), Some(mount))?;
+    }
+    Ok(())
+}
+
+/// Serde takes a list for an object, its values in the order of the fields: nobody could rely on that.
+fn check_object(field: &str, value: Option<&Value>) -> Result<(), Problem> {
+    match value {
+        Some(Value::Array(_)) => Err(Problem::field(field, format!("`{field}` has to be an object, not a list"))),
+        _ => Ok(()),
+    }
+}
+
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(
@@ -137,6 +163,10 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "invalid_json",
             "the body is empty: a JSON object is needed",
         ));
+    }
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|e| syntax_problem(&e))?;
+        return Err(Problem::field("", "the body is a list: a JSON object is needed"));
     }
     let mut from = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut from).map_err(|e| {
@@ -257,7 +287,10 @@ mod tests {
             (problem::<NewWorkspace>(r#"{"naem":"x"}"#), 422, "unknown_field", "\"name\""),
             (problem::<NewWorkspace>(r#"{"name":7}"#), 422, "invalid_field", "name"),
             (problem::<NewWorkspace>(r#"{"memory":-1}"#), 422, "invalid_field", "memory"),
-            (problem::<NewWorkspace>("[]"), 422, "invalid_field", "map"),
+            (problem::<NewWorkspace>("[]"), 422, "invalid_field", "list"),
+            (problem::<NewPrompt>(r#"["hello"]"#), 422, "invalid_field", "list"),
+            (problem::<NewWorkspace>(r#"{"repo":["u"]}"#), 422, "invalid_field", "`repo`"),
+            (problem::<WorkspaceChanges>(r#"{"mounts":[["/a","/b"]]}"#), 422, "invalid_field", "mounts[0]"),
             (problem::<NewPrompt>(r#"{"content":""}"#), 422, "invalid_field", "content"),
             (problem::<NewPrompt>(r#"{"content":[{"text":"x"}]}"#), 422, "invalid_field", "content[0]"),
             (problem::<NewPrompt>(r#"{"content":"x","when_busy":"later"}"#), 422, "invalid_field", "when_busy"),

@@ -1,4 +1,4 @@
-//! `GET /v1/sessions/{id}/events`: the log as JSON pages, or live as server-sent events.
+//! `GET /v1/sessions/{id}/events`: the log as JSON pages, or live as server-sent events or a WebSocket.
 
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
@@ -59,6 +59,16 @@ pub(super) struct EventDoc {
     data: serde_json::Value,
 }
 
+/// One event of a `text/event-stream`, by the fields of its lines.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(as = ServerSentEvent)]
+pub(super) struct FrameDoc {
+    /// The event's place in the stream, as `Last-Event-ID` takes it.
+    id: Option<String>,
+    /// The event, as JSON of an `Event`; absent where `id` alone says how far the stream is.
+    data: Option<String>,
+}
+
 /// A page of a session's log.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = EventPage)]
@@ -75,21 +85,21 @@ pub(super) struct EventPageDoc {
 /// silence; it ends when the session is closed or the daemon stops. `Last-Event-ID` wins over `after`. On a closed
 /// session with nothing left to give the answer is 204, at which a browser stops reconnecting.
 /// With `Upgrade: websocket` the same events as text messages, a JSON document each, a ping every 15 s; it is closed with
-/// 1000 when the session is. A browser, which can't set headers there, offers the subprotocols `wharf` and
-/// `bearer.<token>`.
+/// 1000 when the session is, and with 1008 where four pings in a row got no answer. A browser, which can't set headers
+/// there, offers the subprotocols `wharf` and `bearer.<token>`.
 /// A number beyond the log's end is 400 `future_event_id`: this log is not the one that the client knew.
 #[utoipa::path(get, path = "/v1/sessions/{id}/events", tag = "events", params(
     ("id" = String, Path, description = "id, key or the agent's own session id"),
     ("after" = Option<u64>, Query, description = "a sequence number: the events after it; 0, the start, by default"),
     ("limit" = Option<u16>, Query, description = "items of a page at most; 100 by default", minimum = 1, maximum = 1000),
     ("type" = Option<Vec<String>>, Query, description = "only these types; may be repeated or comma-separated"),
-    ("wait" = Option<bool>, Query, description = "stream only: a key that no session has yet is waited for, and its \
+    ("wait" = Option<bool>, Query, description = "streams only: a key that no session has yet is waited for, and its \
         session's events come from the first one"),
     ("Last-Event-ID" = Option<u64>, Header, description = "the `id` of the last event seen on a stream"),
 ), responses(
     (status = 200, content(
         (EventPageDoc = "application/json"),
-        (String = "text/event-stream"),
+        (FrameDoc = "text/event-stream"),
     )),
     (status = 429, description = "`too_many_waiting` (with `wait`)"),
     (status = 101, description = "a WebSocket of the same events"),
@@ -105,19 +115,21 @@ pub(super) async fn read(
     let query = query.only(&["after", "limit", "type", "wait"])?;
     let types = types(&query)?;
     let limit = query.limit()?;
+    let wait = query.flag("wait")?;
     let after = query.number("after")?.unwrap_or(0);
     let socket = upgrade.wanted();
     let stream = socket || wants_stream(&headers);
-    let after = if stream { last_event_id(&headers)?.unwrap_or(after) } else { after };
+    let seen = last_event_id(&headers)?;
+    let after = seen.filter(|_| stream).unwrap_or(after);
     if stream && api.stop.is_cancelled() {
         return Err(Problem::stopping());
     }
     let session = match api.sessions.get(&id).await {
-        Err(SessionError::NotFound { .. }) if query.flag("wait")? => {
+        Err(SessionError::NotFound { .. }) if wait => {
             if !stream {
-                return Err(Problem::parameter("wait", "`wait` needs `Accept: text/event-stream`"));
+                return Err(Problem::parameter("wait", "`wait` needs `Accept: text/event-stream` or a WebSocket"));
             }
-            return late::stream(&api, &id, after, types);
+            return answer(late::subscribe(&api, &id, after)?, types, &api, upgrade);
         }
         session => session?,
     };
@@ -134,22 +146,26 @@ pub(super) async fn read(
     if !socket && session.closed.is_some() && after == session.last_seq {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let subscription = api.sessions.subscribe(session.id.as_str(), after).await?;
-    if socket {
-        return ws::events(upgrade, subscription, types);
-    }
-    Ok(streamed(subscription, types, &api))
+    answer(api.sessions.subscribe(session.id.as_str(), after).await?, types, &api, upgrade)
 }
 
-/// An answer that streams.
-pub(super) fn streamed(frames: impl Frames, types: Vec<String>, api: &ApiState) -> Response {
-    let body = axum::body::Body::from_stream(EventStream::new(frames, types, api.stop.clone()));
+/// An answer that streams: a WebSocket where that was asked for, else server-sent events.
+pub(super) fn answer(
+    frames: impl Frames,
+    types: Vec<String>,
+    api: &ApiState,
+    upgrade: Upgrade,
+) -> Result<Response, Problem> {
+    if upgrade.wanted() {
+        return ws::events(upgrade, frames, types, api.ping);
+    }
+    let body = axum::body::Body::from_stream(EventStream::new(frames, types, api.ping, api.stop.clone()));
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-cache"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, body).into_response()
+    Ok((headers, body).into_response())
 }
 
 pub(super) fn types(query: &Params) -> Result<Vec<String>, Problem> {

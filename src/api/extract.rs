@@ -105,11 +105,11 @@ impl Params {
             .ok_or_else(|| Problem::parameter(name, format!("`{name}` has to be a whole number, 0 or more")))
     }
 
-    /// `true` or `false`; a bare name is `true`.
+    /// `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
         match self.one(name)? {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1" | "") => Ok(true),
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
             Some(_) => Err(Problem::parameter(name, format!("`{name}` has to be true or false"))),
         }
     }
@@ -199,10 +199,11 @@ mod tests {
 
     #[tokio::test]
     async fn parameters_are_checked_by_name_and_form() {
-        let q = query("?after=7&type=a,b&type=c&queue&limit=1000").await;
+        let q = query("?after=7&type=a,b&type=c&queue=true&bare&limit=1000").await;
         assert_eq!(q.number("after").unwrap(), Some(7));
         assert_eq!(q.all("type").collect::<Vec<_>>(), ["a,b", "c"]);
-        assert!(q.flag("queue").unwrap());
+        assert!(q.flag("queue").unwrap() && !q.flag("absent").unwrap());
+        assert!(q.flag("bare").is_err());
         assert_eq!(q.limit().unwrap(), 1000);
         assert_eq!(q.one("type").unwrap_err().code(), "invalid_parameter");
         assert_eq!(q.only(&["after"]).err().unwrap().code(), "unknown_parameter");

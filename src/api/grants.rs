@@ -176,6 +176,7 @@ impl Tokens {
         if self.list().len() >= MOST_TOKENS {
             return Err(TokenError::Full);
         }
+        self.0.store.room_to_begin()?;
         let secret = secret();
         Ok((self.put(name, scope, hash(&secret)).await?, secret))
     }
@@ -188,6 +189,8 @@ impl Tokens {
     pub async fn rotate(&self, name: &str) -> Result<(TokenView, String), TokenError> {
         let _one = self.0.changing.lock().await;
         let scope = self.find(name).ok_or_else(|| TokenError::NotFound(shown(name)))?.scope;
+        // Before the file is another: the registry would have to follow.
+        self.0.store.room_to_begin()?;
         let secret = if name == FIRST_TOKEN {
             // Before the registry: where the two differ after a crash, the file wins.
             let file = self.0.file.clone();

@@ -1,11 +1,9 @@
 //! `?wait=true` of a session's events: the stream begins before the session does.
 
 use axum::http::StatusCode;
-use axum::response::Response;
 use bytes::Bytes;
 
 use super::ApiState;
-use super::events::streamed;
 use super::problem::Problem;
 use super::sse::Frames;
 use crate::session::{LateSubscription, SessionError};
@@ -16,11 +14,11 @@ impl Frames for LateSubscription {
     }
 }
 
-/// A stream of a session that does not exist yet.
-pub(super) fn stream(api: &ApiState, id: &str, after: u64, types: Vec<String>) -> Result<Response, Problem> {
+/// The events of a session that does not exist yet.
+pub(super) fn subscribe(api: &ApiState, id: &str, after: u64) -> Result<LateSubscription, Problem> {
     if after > 0 {
         let detail = format!("event {after} does not exist: there is no session `{id}` yet; read it from the start");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "future_event_id", detail).with("after", after));
     }
-    Ok(streamed(api.sessions.subscribe_late(id)?, types, api))
+    Ok(api.sessions.subscribe_late(id)?)
 }

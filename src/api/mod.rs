@@ -35,6 +35,7 @@ mod workspaces;
 mod ws;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -86,6 +87,8 @@ pub struct ApiState {
     pub terminals: Terminals,
     /// The tokens.
     pub tokens: Tokens,
+    /// After how long a silent stream says that it is there, and a WebSocket asks whether its client is.
+    pub ping: Duration,
     /// Ends streams and waits when the daemon stops.
     pub stop: CancellationToken,
 }

@@ -1,5 +1,7 @@
 //! `/openapi.json`: the description of the API, made from the handlers, with the errors that every route can give.
 
+mod shape;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,7 +65,9 @@ pub(super) fn document(mut api: OpenApi) -> Arc<str> {
             }
         }
     }
-    serde_json::to_string(&api).unwrap_or_default().into()
+    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    shape::mend(&mut document);
+    document.to_string().into()
 }
 
 /// The methods of each path.
@@ -120,6 +124,9 @@ fn complete(path: &str, method: &Method, operation: &mut Operation) {
         operation.security = Some(vec![SecurityRequirement::new("bearer", [scope])]);
         common.push((502, "`engine_failed`, `tether_failed`"));
         common.push((503, "`engine_unreachable`, `store_failed`, `stopping`"));
+    }
+    if !method.is_safe() {
+        common.push((507, "`disk_full`: nothing was changed; make room, then ask again"));
     }
     if path.contains('{') {
         common.push((

@@ -162,6 +162,11 @@ impl From<StoreError> for Problem {
             let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_large", e.to_string());
             return problem.with("size", size).with("limit", limit);
         }
+        if let StoreError::Full { free, reserve, .. } = e {
+            tracing::warn!(error = %e, "a request was refused");
+            let problem = Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", e.to_string());
+            return problem.with("free", free).with("reserve", reserve);
+        }
         tracing::error!(error = %e, "the store could not serve a request");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", e.to_string()).retry()
     }
@@ -189,6 +194,9 @@ impl From<WorkspaceError> for Problem {
             }
             WorkspaceError::Engine { .. } => problem(StatusCode::BAD_GATEWAY, "engine_failed"),
             WorkspaceError::Tether { .. } => problem(StatusCode::BAD_GATEWAY, "tether_failed"),
+            WorkspaceError::HostDisabled => problem(StatusCode::UNPROCESSABLE_ENTITY, "host_disabled"),
+            WorkspaceError::HostAway { .. } => problem(StatusCode::SERVICE_UNAVAILABLE, "host_unreachable").retry(),
+            WorkspaceError::NotOnHost { .. } => problem(StatusCode::CONFLICT, "not_on_host"),
             WorkspaceError::Deleting { id } => {
                 problem(StatusCode::CONFLICT, "workspace_deleting").with("workspace", id)
             }
@@ -204,7 +212,11 @@ impl From<WorkspaceError> for Problem {
                     PathProblem::Archive => (StatusCode::UNPROCESSABLE_ENTITY, "archive_invalid"),
                     PathProblem::Full => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
                 };
-                problem(status, code)
+                let mut problem = problem(status, code);
+                if why == PathProblem::Outside {
+                    problem.detail.push_str("; give a path below `/workspace` or `/home/agent`");
+                }
+                problem
             }
             WorkspaceError::TooLarge { limit, .. } => {
                 problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large").with("limit", limit)

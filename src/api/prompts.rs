@@ -23,8 +23,9 @@ const MAX_KEY: usize = 255;
 #[utoipa::path(post, path = "/v1/sessions/{id}/prompts", tag = "prompts", request_body = NewPrompt, params(
     ("id" = String, Path, description = "id, key or the agent's own session id"),
     ("wait" = Option<String>, Query, description = "how long to wait for the turn's end: `60s`, `500ms`, `2m`; at most 10 minutes",
-     example = "60s"),
-    ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters"),
+     example = "60s", pattern = "^[0-9]+(ms|s|m)?$"),
+    ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters",
+     pattern = "^[ -~]{1,255}$"),
 ), responses(
     (status = 202, description = "accepted", body = Accepted),
     (status = 200, description = "its turn ended while this waited", body = wait::TurnResult),

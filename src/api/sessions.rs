@@ -7,14 +7,18 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 
 use super::ApiState;
+use super::access::Caller;
 use super::extract::{Id, JsonBody, Params};
 use super::problem::Problem;
+use super::scope::Scope;
 use crate::domain::{Page, SessionStatus};
-use crate::session::{Cancelled, Marked, NewSession, SessionChanges, SessionFilter, SessionView};
+use crate::session::{Cancelled, Marked, NewSession, SessionChanges, SessionFilter, SessionView, WorkspaceChoice};
+use crate::workspace::Workspaces;
 
 /// Makes a session; the agent is started in the background.
 ///
-/// With a `key` that is known: 200 and that session, its model changed if another is asked for.
+/// With a `key` that is known: 200 and that session, its model changed if another is asked for. A spec in `workspace`, and
+/// the workspace `host`, need a token of scope `admin`.
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = NewSession, responses(
     (status = 201, description = "made", body = SessionView,
      headers(("location" = String, description = "its path"))),
@@ -24,16 +28,30 @@ use crate::session::{Cancelled, Marked, NewSession, SessionChanges, SessionFilte
 ))]
 pub(super) async fn create(
     State(api): State<ApiState>,
+    caller: Caller,
     query: Params,
     JsonBody(new): JsonBody<NewSession>,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
+    check_place(&api, &caller, new.workspace.as_ref())?;
     let created = api.sessions.create(new).await?;
     if !created.new {
         return Ok(Json(created.session).into_response());
     }
     let location = format!("/v1/sessions/{}", created.session.id);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(created.session)).into_response())
+}
+
+/// Who may talk with agents may not therefore say where they run.
+fn check_place(api: &ApiState, caller: &Caller, place: Option<&WorkspaceChoice>) -> Result<(), Problem> {
+    let host = |name: &str| {
+        Workspaces::is_host_name(name) || api.workspaces.resolve(name).is_ok_and(|workspace| workspace.host)
+    };
+    match place {
+        Some(WorkspaceChoice::Inline(_)) => caller.require(Scope::Admin, "a session with a workspace of its own spec"),
+        Some(WorkspaceChoice::Existing(name)) if host(name) => caller.require(Scope::Admin, "a session on the host"),
+        _ => Ok(()),
+    }
 }
 
 /// Sessions, newest first; all filters have to match.
@@ -119,7 +137,8 @@ pub(super) async fn close(
 #[utoipa::path(post, path = "/v1/sessions/{id}/restore", tag = "sessions",
     params(("id" = String, Path, description = "id, key or the agent's own session id")),
     responses((status = 200, body = SessionView),
-              (status = 409, description = "`session_closed`, `session_failed`, `image_missing`")))]
+              (status = 409, description = "`session_closed`, `session_failed`, `image_missing`"),
+              (status = 422, description = "`host_disabled`")))]
 pub(super) async fn restore(
     State(api): State<ApiState>,
     Id(id): Id,

@@ -17,8 +17,6 @@ use tokio_util::sync::{CancellationToken, ReusableBoxFuture, WaitForCancellation
 use crate::domain::Run;
 use crate::session::{SessionError, Subscription};
 
-/// Silence after which a comment is sent, so that proxies and clients know that the connection lives.
-const PING: Duration = Duration::from_secs(15);
 /// How long a client should wait before it reconnects.
 const HELLO: Bytes = Bytes::from_static(b"retry: 1000\n\n");
 
@@ -26,6 +24,12 @@ const HELLO: Bytes = Bytes::from_static(b"retry: 1000\n\n");
 pub(super) trait Frames: Send + 'static {
     /// The next ones; `None` when there will be no more.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, SessionError>> + Send;
+
+    /// What a WebSocket's client gets of them, a message each: the events' JSON, cut from the same bytes.
+    fn messages(bytes: Bytes) -> Vec<Bytes> {
+        let run = Run { first_seq: 0, count: 0, bytes };
+        run.events().map(|(_, json)| run.bytes.slice_ref(json.as_bytes())).collect()
+    }
 }
 
 impl Frames for Subscription {
@@ -42,6 +46,8 @@ pub(super) struct EventStream<S> {
     next: ReusableBoxFuture<'static, Next<S>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     ping: Pin<Box<Sleep>>,
+    /// Silence after which a comment is sent, so that proxies and clients know that the connection lives.
+    silence: Duration,
     types: Vec<String>,
     ready: VecDeque<Bytes>,
     /// The last event that the filter held back since something was sent.
@@ -56,11 +62,12 @@ async fn advance<S: Frames>(mut source: S) -> Next<S> {
 
 impl<S: Frames> EventStream<S> {
     /// Events of `types` only; none: all.
-    pub(super) fn new(source: S, types: Vec<String>, stop: CancellationToken) -> Self {
+    pub(super) fn new(source: S, types: Vec<String>, silence: Duration, stop: CancellationToken) -> Self {
         Self {
             next: ReusableBoxFuture::new(advance(source)),
             stop: Box::pin(stop.cancelled_owned()),
-            ping: Box::pin(tokio::time::sleep(PING)),
+            ping: Box::pin(tokio::time::sleep(silence)),
+            silence,
             types,
             ready: VecDeque::from([HELLO]),
             skipped: None,
@@ -85,7 +92,8 @@ impl<S: Frames> EventStream<S> {
         }
         loop {
             if let Some(bytes) = self.ready.pop_front() {
-                self.ping.as_mut().reset(Instant::now() + PING);
+                let silence = self.silence;
+                self.ping.as_mut().reset(Instant::now() + silence);
                 return Poll::Ready(Some(bytes));
             }
             match self.next.poll(cx) {
@@ -160,6 +168,8 @@ mod tests {
 
     use super::*;
 
+    const PING: Duration = Duration::from_secs(15);
+
     struct Fake(mpsc::Receiver<Result<Bytes, SessionError>>);
 
     impl Frames for Fake {
@@ -178,7 +188,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel(8);
         let stop = CancellationToken::new();
         let types = types.iter().map(ToString::to_string).collect();
-        (sender, EventStream::new(Fake(receiver), types, stop.clone()), stop)
+        (sender, EventStream::new(Fake(receiver), types, PING, stop.clone()), stop)
     }
 
     async fn text(stream: &mut EventStream<Fake>) -> Option<String> {

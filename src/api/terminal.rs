@@ -11,13 +11,12 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use utoipa::ToSchema;
 
 use super::ApiState;
 use super::extract::{Id, JsonBody, Params, Sub};
 use super::problem::Problem;
-use super::ws::{self, PING, Upgrade};
+use super::ws::{self, Alive, Pings, SILENT, Upgrade};
 use crate::domain::Page;
 use crate::terminal::{Ended, Keyboard, NewTerminal, Seen, TerminalError, TerminalView, Viewer};
 
@@ -74,7 +73,7 @@ pub enum TerminalOutput {
     params(("id" = String, Path, description = "id or name of the workspace")),
     responses((status = 201, description = "started", body = TerminalView),
               (status = 409, description = "`too_many_terminals`, `image_missing`, `workspace_deleting`"),
-              (status = 422, description = "`start_failed`: the program could not be run; `unknown_field`, `invalid_field`")))]
+              (status = 422, description = "`start_failed`: the program could not be run; `unknown_field`, `invalid_field`; `host_disabled`")))]
 pub(super) async fn create(
     State(api): State<ApiState>,
     Id(id): Id,
@@ -144,7 +143,7 @@ pub(super) async fn attach(
         let (code, why) = tokio::select! {
             biased;
             () = caller.ended.cancelled() => (close_code::AWAY, "the daemon stops, or the token was revoked"),
-            why = converse(&mut socket, viewer) => why,
+            why = converse(&mut socket, viewer, Pings::new(api.ping)) => why,
         };
         ws::close(&mut socket, code, why).await;
         drop(link);
@@ -152,25 +151,28 @@ pub(super) async fn attach(
 }
 
 /// Both directions at once: who types much must be able to read meanwhile.
-async fn converse(socket: &mut WebSocket, viewer: Viewer) -> (u16, &'static str) {
+async fn converse(socket: &mut WebSocket, viewer: Viewer, mut pings: Pings) -> (u16, &'static str) {
     let [stdout, stderr] = viewer.places();
     if socket.send(text(&TerminalOutput::Attached { stdout, stderr })).await.is_err() {
         return GONE;
     }
     let keyboard = viewer.keyboard();
     let (out, keys) = socket.split();
+    let alive = pings.alive();
     tokio::select! {
-        why = screen(out, viewer) => why,
-        why = type_in(keys, keyboard) => why,
+        why = screen(out, viewer, &mut pings) => why,
+        why = type_in(keys, keyboard, &alive) => why,
     }
 }
 
 /// The client is.
 const GONE: (u16, &str) = (close_code::NORMAL, "");
 
-async fn screen(mut out: SplitSink<&mut WebSocket, Message>, mut viewer: Viewer) -> (u16, &'static str) {
-    let mut ping = interval_at(Instant::now() + PING, PING);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn screen(
+    mut out: SplitSink<&mut WebSocket, Message>,
+    mut viewer: Viewer,
+    pings: &mut Pings,
+) -> (u16, &'static str) {
     loop {
         let (message, last) = tokio::select! {
             seen = viewer.next() => match seen {
@@ -180,9 +182,12 @@ async fn screen(mut out: SplitSink<&mut WebSocket, Message>, mut viewer: Viewer)
                 Some(Seen::Ended(ended)) => (text(&TerminalOutput::Exit(ended)), Some(())),
                 None => return GONE,
             },
-            _ = ping.tick() => (Message::Ping(Bytes::new()), None),
+            ping = pings.next() => match ping {
+                Some(ping) => (ping, None),
+                None => return SILENT,
+            },
         };
-        if out.send(message).await.is_err() {
+        if pings.sent(out.send(message)).await.is_err() {
             return GONE;
         }
         if last.is_some() {
@@ -193,8 +198,10 @@ async fn screen(mut out: SplitSink<&mut WebSocket, Message>, mut viewer: Viewer)
     }
 }
 
-async fn type_in(mut keys: SplitStream<&mut WebSocket>, keyboard: Keyboard) -> (u16, &'static str) {
+async fn type_in(mut keys: SplitStream<&mut WebSocket>, keyboard: Keyboard, alive: &Alive) -> (u16, &'static str) {
     while let Some(Ok(message)) = keys.next().await {
+        // A program that does not read is waited for, and its client's answers with it: that is not the client's silence.
+        let waiting = alive.excused();
         let done = match message {
             Message::Binary(bytes) => typed(&keyboard, bytes).await,
             Message::Text(text) => match serde_json::from_str(&text) {
@@ -211,6 +218,7 @@ async fn type_in(mut keys: SplitStream<&mut WebSocket>, keyboard: Keyboard) -> (
             // It has ended, and its screen says so in a moment.
             std::future::pending::<()>().await;
         }
+        drop(waiting);
     }
     GONE
 }

@@ -50,6 +50,7 @@ fn state(components: Vec<Component>) -> ApiState {
         tokens,
         agents: Arc::new(move |_| std::future::ready(vec![agent.clone()]).boxed()),
         ready: Arc::new(move || std::future::ready(components.clone()).boxed()),
+        ping: Duration::from_secs(15),
         stop: CancellationToken::new(),
     }
 }

@@ -18,6 +18,7 @@ use crate::domain::Page;
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// A unique name: 1 to 63 of letters, digits, `.`, `_`, `-`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     pub name: String,
     /// What it may do.
     pub scope: Scope,

@@ -72,7 +72,8 @@ pub(super) async fn delete(State(api): State<ApiState>, Id(id): Id, query: Param
 /// setup that failed is tried again.
 #[utoipa::path(post, path = "/v1/workspaces/{id}/start", tag = "workspaces",
     params(("id" = String, Path, description = "id or name")),
-    responses((status = 200, body = WorkspaceView), (status = 409, description = "`image_missing`, `workspace_deleting`, `setup_failed`")))]
+    responses((status = 200, body = WorkspaceView), (status = 409, description = "`image_missing`, `workspace_deleting`, `setup_failed`"),
+              (status = 422, description = "`host_disabled`")))]
 pub(super) async fn start(
     State(api): State<ApiState>,
     Id(id): Id,

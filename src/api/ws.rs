@@ -1,5 +1,9 @@
 //! A subscription as a WebSocket: a text message for each event, pings, and a reader's pace that costs nobody else.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -11,16 +15,15 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Caller, Link};
 use super::problem::Problem;
 use super::sse::{self, Frames};
-use crate::domain::Run;
 
-/// Between pings.
-pub(super) const PING: Duration = Duration::from_secs(15);
+/// How many pings in a row a client may leave without an answer.
+const UNANSWERED: u32 = 3;
 /// What a connection reads and writes at once: thousands of them cost little.
 const BUFFER: usize = 4096;
 /// A subscriber has nothing to say that is longer.
@@ -71,12 +74,18 @@ impl Upgrade {
     }
 }
 
-/// Answers with a WebSocket that carries a subscription.
-pub(super) fn events<S: Frames>(mut upgrade: Upgrade, source: S, types: Vec<String>) -> Result<Response, Problem> {
+/// Answers with a WebSocket that carries a subscription; it is pinged every `ping`.
+pub(super) fn events<S: Frames>(
+    mut upgrade: Upgrade,
+    source: S,
+    types: Vec<String>,
+    ping: Duration,
+) -> Result<Response, Problem> {
     let ws = upgrade.accept(MAX_MESSAGE)?;
     let Upgrade { caller, link, .. } = upgrade;
     Ok(ws.on_upgrade(move |mut socket| async move {
-        let (why, reason) = Pump { socket: &mut socket, types }.run(source, caller.ended).await;
+        let pump = Pump { socket: &mut socket, types, pings: Pings::new(ping) };
+        let (why, reason) = pump.run(source, caller.ended).await;
         close(&mut socket, why, reason).await;
         drop(link);
     }))
@@ -89,30 +98,121 @@ pub(super) async fn close(socket: &mut WebSocket, code: u16, reason: &'static st
     let _ = tokio::time::timeout(GOOD_BYE, bye).await;
 }
 
+/// Why a socket ends that answers no ping.
+pub(super) const SILENT: (u16, &str) = (close_code::POLICY, "no ping was answered");
+
+/// When a socket is pinged, and how long it has left that without an answer.
+///
+/// A client that is gone is told from one that is slow: what waits for room in the socket is no silence, and whatever the
+/// client takes or says ends it.
+pub(super) struct Pings {
+    tick: Interval,
+    alive: Alive,
+}
+
+/// What is known of a client that ought to answer pings.
+#[derive(Clone, Default)]
+pub(super) struct Alive(Arc<Silence>);
+
+#[derive(Default)]
+struct Silence {
+    unanswered: AtomicU32,
+    excused: AtomicBool,
+}
+
+impl Alive {
+    /// The client said or took something.
+    fn answered(&self) {
+        self.0.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// The client said something that is still being worked on: until this is dropped, its answers are not read.
+    pub(super) fn excused(&self) -> Excused<'_> {
+        self.0.excused.store(true, Ordering::Relaxed);
+        Excused(self)
+    }
+}
+
+/// As long as it lives, nobody listens to the client.
+pub(super) struct Excused<'a>(&'a Alive);
+
+impl Drop for Excused<'_> {
+    fn drop(&mut self) {
+        self.0.answered();
+        self.0.0.excused.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Pings {
+    pub(super) fn new(every: Duration) -> Self {
+        let mut tick = interval_at(Instant::now() + every, every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { tick, alive: Alive::default() }
+    }
+
+    /// For who listens to the client.
+    pub(super) fn alive(&self) -> Alive {
+        self.alive.clone()
+    }
+
+    /// The next ping, when it is time; `None`: too many got no answer.
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        self.tick.tick().await;
+        let silence = &self.alive.0;
+        let before = match silence.excused.load(Ordering::Relaxed) {
+            true => 0,
+            false => silence.unanswered.fetch_add(1, Ordering::Relaxed),
+        };
+        (before < UNANSWERED).then(|| Message::Ping(Bytes::new()))
+    }
+
+    /// Sends, and notices a client that takes what there was no room for.
+    pub(super) async fn sent<T>(&self, sending: impl Future<Output = T>) -> T {
+        let mut sending = std::pin::pin!(sending);
+        if let Poll::Ready(sent) = futures_util::poll!(sending.as_mut()) {
+            return sent;
+        }
+        let sent = sending.await;
+        self.alive.answered();
+        sent
+    }
+}
+
 struct Pump<'a> {
     socket: &'a mut WebSocket,
     types: Vec<String>,
+    pings: Pings,
 }
 
 impl Pump<'_> {
     /// Until the source, the client or the permission ends; why.
-    async fn run<S: Frames>(mut self, mut source: S, ended: CancellationToken) -> (u16, &'static str) {
-        let mut ping = interval_at(Instant::now() + PING, PING);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn run<S: Frames>(self, mut source: S, ended: CancellationToken) -> (u16, &'static str) {
+        let Self { socket, types, mut pings } = self;
         loop {
             let sent = tokio::select! {
                 biased;
                 () = ended.cancelled() => return over(),
-                heard = self.socket.recv() => match heard {
+                heard = socket.recv() => match heard {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return (close_code::NORMAL, ""),
                     // Subscribers only listen; what they say is bounded, and not read.
-                    Some(Ok(_)) => continue,
+                    Some(Ok(_)) => {
+                        pings.alive.answered();
+                        continue;
+                    }
+                },
+                ping = pings.next() => match ping {
+                    None => return SILENT,
+                    Some(ping) => tokio::select! {
+                        biased;
+                        () = ended.cancelled() => return over(),
+                        sent = pings.sent(socket.send(ping)) => sent,
+                    },
                 },
                 next = source.next() => match next {
                     Ok(Some(bytes)) => tokio::select! {
                         biased;
                         () = ended.cancelled() => return over(),
-                        sent = self.send(bytes) => sent,
+                        sent = pings.sent(send::<S>(socket, bytes, &types)) => sent,
                     },
                     Ok(None) => return (close_code::NORMAL, "no event will follow"),
                     Err(e) => {
@@ -120,29 +220,64 @@ impl Pump<'_> {
                         return (close_code::ERROR, "the log could not be read: try again");
                     }
                 },
-                _ = ping.tick() => self.socket.send(Message::Ping(Bytes::new())).await,
             };
             if sent.is_err() {
                 return (close_code::NORMAL, "");
             }
         }
     }
+}
 
-    /// As fast as the client reads.
-    async fn send(&mut self, bytes: Bytes) -> Result<(), axum::Error> {
-        let pieces = if self.types.is_empty() { vec![bytes] } else { sse::filter(bytes, &self.types).0 };
-        for bytes in pieces {
-            let run = Run { first_seq: 0, count: 0, bytes };
-            for (_, json) in run.events() {
-                // The same bytes as in the log: they were checked to be text once, here.
-                let text = Utf8Bytes::try_from(run.bytes.slice_ref(json.as_bytes())).map_err(axum::Error::new)?;
-                self.socket.feed(Message::Text(text)).await?;
-            }
+/// As fast as the client reads.
+async fn send<S: Frames>(socket: &mut WebSocket, bytes: Bytes, types: &[String]) -> Result<(), axum::Error> {
+    let pieces = if types.is_empty() { vec![bytes] } else { sse::filter(bytes, types).0 };
+    for bytes in pieces {
+        for message in S::messages(bytes) {
+            // The same bytes as in the log: they were checked to be text once, here.
+            let text = Utf8Bytes::try_from(message).map_err(axum::Error::new)?;
+            socket.feed(Message::Text(text)).await?;
         }
-        self.socket.flush().await
     }
+    socket.flush().await
 }
 
 const fn over() -> (u16, &'static str) {
     (close_code::AWAY, "the daemon stops, or the token was revoked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_nothing_is_given_up_and_one_that_does_is_not() {
+        let (every, begun) = (Duration::from_secs(15), Instant::now());
+        let mut pings = Pings::new(every);
+        for _ in 0..20 {
+            assert!(pings.next().await.is_some());
+            pings.alive.answered();
+        }
+        for _ in 0..UNANSWERED {
+            assert!(pings.next().await.is_some());
+        }
+        assert!(pings.next().await.is_none());
+        assert_eq!(begun.elapsed(), every * (20 + UNANSWERED + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_what_waited_is_there() {
+        let mut pings = Pings::new(Duration::from_secs(15));
+        pings.next().await.unwrap();
+        pings.sent(std::future::ready(())).await;
+        assert_eq!(pings.alive.0.unanswered.load(Ordering::Relaxed), 1, "what goes into a buffer proves nothing");
+        pings.sent(tokio::time::sleep(Duration::from_secs(600))).await;
+        assert_eq!(pings.alive.0.unanswered.load(Ordering::Relaxed), 0);
+        let alive = pings.alive();
+        let working = alive.excused();
+        for _ in 0..2 * UNANSWERED {
+            assert!(pings.next().await.is_some(), "nobody listens to it meanwhile");
+        }
+        drop(working);
+        assert!(pings.next().await.is_some());
+    }
 }

@@ -192,6 +192,12 @@ impl Client {
         self.send(self.http.get(self.url(path, query))).await
     }
 
+    /// GET of something that is no JSON, or is to be shown as it is.
+    pub(super) async fn text(&self, path: &[&str]) -> Result<String, Failure> {
+        let response = self.download(path, &Query::new()).await?;
+        response.text().await.map_err(|e| self.broken(&e))
+    }
+
     /// PUT of a body that comes piece by piece.
     pub(super) async fn upload<T: DeserializeOwned>(
         &self,

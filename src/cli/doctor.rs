@@ -21,6 +21,9 @@ pub(super) struct Doctor {
     /// Remove what is left over in the engine
     #[arg(long)]
     fix: bool,
+    /// Print the description of its API, which is what /openapi.json gives
+    #[arg(long, conflicts_with = "fix")]
+    api: bool,
 }
 
 /// One thing that was looked at.
@@ -41,6 +44,10 @@ impl Check {
 
 impl Doctor {
     pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
+        if self.api {
+            ui.line(&client.text(&["openapi.json"]).await?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let (_, health) = client.get_any(&["healthz"]).await?;
         let mut checks = vec![daemon(&health, &client.host())];
         let (_, ready) = client.get_any(&["readyz"]).await?;

@@ -15,17 +15,19 @@ pub(super) const COMMANDS: &str = "\
 Talk with an agent:
   new         make a session              cancel      end the running turn
   send        prompt, print the answer    approve     answer what it asks
-  chat        talk in turns
+  chat        talk in turns               prompts     the queue, and taking back
 Look after sessions:
   ls          list them                   reset       forget the conversation
+  show        print one                   set         change its fields
   logs        print or follow events      rm          close one, or purge it
   restore     wake one                    recreate    start agents afresh
   events      those of all sessions       stats       totals
 Look after what they run in, and the daemon:
   workspaces  make, start, stop, remove   shell       a terminal in one
   daemon      run it                      agents      list the agents
+  host        serve agents without one    token       who may ask over TCP
   doctor      check it, mend it           completions for bash, zsh, fish
-  token       who may ask over TCP        help        exit codes, a command
+  help        exit codes, a command
 A SESSION is an id, a key (`app:name`) or the agent's own id. `wharf help TOPIC`
 and `wharf COMMAND --help` tell more. Options of every command:";
 

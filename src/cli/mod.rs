@@ -16,11 +16,13 @@ mod failure;
 mod files;
 mod follow;
 mod help;
+mod host;
 mod interrupt;
 mod logs;
 mod ls;
 mod new;
 mod parse;
+mod prompts;
 mod raw;
 mod recreate;
 mod render;
@@ -29,6 +31,7 @@ mod restore;
 mod rm;
 mod send;
 mod shell;
+mod show;
 mod socket;
 mod sse;
 mod stats;
@@ -82,7 +85,8 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Daemon(daemon::Daemon),
-    New(new::New),
+    Host(host::Host),
+    New(Box<new::New>),
     Send(send::Send),
     Chat(chat::Chat),
     Logs(logs::Logs),
@@ -91,6 +95,9 @@ enum Command {
     Cancel(cancel::Cancel),
     Approve(approve::Approve),
     Ls(ls::Ls),
+    Show(show::Show),
+    Set(show::Set),
+    Prompts(prompts::Prompts),
     Restore(restore::Restore),
     Reset(reset::Reset),
     Recreate(recreate::Recreate),
@@ -120,6 +127,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new(cli.common.json);
     let outcome = match cli.command {
         Command::Daemon(command) => command.run(),
+        Command::Host(command) => command.run(),
         Command::Completions(command) => command.run(&ui),
         Command::Help(command) => command.run(&ui),
         command => runtime(false).and_then(|runtime| {
@@ -147,6 +155,7 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
     match command {
         // These need no client and never come here.
         Command::Daemon(command) => command.run(),
+        Command::Host(command) => command.run(),
         Command::Completions(command) => command.run(ui),
         Command::Help(command) => command.run(ui),
         Command::Shell(command) => command.run(&client, ui).await,
@@ -160,6 +169,9 @@ async fn run(command: Command, common: &Common, ui: &Ui) -> Outcome {
         Command::Cancel(command) => command.run(&client, ui).await,
         Command::Approve(command) => command.run(&client, ui).await,
         Command::Ls(command) => command.run(&client, ui).await,
+        Command::Show(command) => command.run(&client, ui).await,
+        Command::Set(command) => command.run(&client, ui).await,
+        Command::Prompts(command) => command.run(&client, ui).await,
         Command::Restore(command) => command.run(&client, ui).await,
         Command::Reset(command) => command.run(&client, ui).await,
         Command::Recreate(command) => command.run(&client, ui).await,

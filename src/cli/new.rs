@@ -35,6 +35,9 @@ pub(super) struct New {
     /// The model
     #[arg(long, short)]
     model: Option<String>,
+    /// The mode
+    #[arg(long)]
+    mode: Option<String>,
     /// What happens when the agent asks for a permission
     #[arg(long, short, value_enum, default_value = "ask")]
     permissions: Policy,
@@ -47,6 +50,30 @@ pub(super) struct New {
     /// A variable of the agent's environment; NAME alone passes this one's on; may be repeated
     #[arg(long, short, value_name = "NAME[=VALUE]", value_parser = parse::variable)]
     env: Vec<(String, String)>,
+    /// How many turns it may have; 0: any number [default: as configured]
+    #[arg(long, value_name = "N")]
+    max_turns: Option<u64>,
+    /// What it may cost, as its agent reports it; 0: any cost [default: as configured]
+    #[arg(long, value_name = "COST")]
+    max_cost: Option<f64>,
+    /// An MCP server, as an ACP `McpServer` in JSON; may be repeated
+    #[arg(long, value_name = "JSON", value_parser = parse::json)]
+    mcp_server: Vec<Value>,
+    /// The agent's own id of a conversation to take up
+    #[arg(long, value_name = "ID")]
+    agent_session: Option<String>,
+    /// Its project
+    #[arg(long)]
+    project: Option<String>,
+    /// Where its client talks from
+    #[arg(long)]
+    channel: Option<String>,
+    /// Its client's task
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// Its client's MCP session
+    #[arg(long, value_name = "ID")]
+    mcp_session: Option<String>,
     /// A first prompt; `-` reads it from stdin
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
@@ -103,6 +130,15 @@ impl New {
         put("workspace", self.workspace.map(Value::from).or(self.image.map(|image| json!({"image": image}))));
         put("key", self.key.map(Value::from));
         put("model", self.model.map(Value::from));
+        put("mode", self.mode.map(Value::from));
+        put("max_turns", self.max_turns.map(Value::from));
+        put("max_cost", self.max_cost.map(Value::from));
+        put("mcp_servers", (!self.mcp_server.is_empty()).then(|| self.mcp_server.into()));
+        put("agent_session_id", self.agent_session.map(Value::from));
+        put("project", self.project.map(Value::from));
+        put("channel", self.channel.map(Value::from));
+        put("task_id", self.task.map(Value::from));
+        put("mcp_session_id", self.mcp_session.map(Value::from));
         put("permissions", Some(self.permissions.name().into()));
         put("cwd", self.cwd.map(Value::from));
         put("labels", Some(json!(parse::map(self.label))));
@@ -113,6 +149,8 @@ impl New {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser as _;
 
     use super::super::{Cli, Command};
@@ -122,6 +160,21 @@ mod tests {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::New(new) = cli.command else { panic!("not `new`") };
         serde_json::from_value(new.body()).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_a_session_has_its_option() {
+        let line = "wharf new --agent a -w w --key k --model m --mode o --permissions deny --cwd /c --label k=v --env A=b \
+            --max-turns 3 --max-cost 0.5 --mcp-server {} --agent-session i --project p --channel c --task t --mcp-session s";
+        let Command::New(new) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("not `new`")
+        };
+        let body = new.body();
+        let description: serde_json::Value = serde_json::from_str(&crate::api::description()).unwrap();
+        let fields = description["components"]["schemas"]["NewSession"]["properties"].as_object().unwrap();
+        // A prompt is sent after the session is there, so that its turn can be shown.
+        let fields: BTreeSet<&String> = fields.keys().filter(|name| *name != "prompt").collect();
+        assert_eq!(body.as_object().unwrap().keys().collect::<BTreeSet<_>>(), fields);
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     crate::config::parse_size(text).ok_or_else(|| "has to be like 512M or 2GiB".to_owned())
 }
 
+/// JSON.
+pub(super) fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))
+}
+
 /// Options given several times, by key.
 pub(super) fn map(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
     pairs.into_iter().collect()

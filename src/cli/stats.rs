@@ -15,10 +15,18 @@ pub(super) struct Stats {
     /// Of this project's sessions
     #[arg(long)]
     project: Option<String>,
+    /// As text for Prometheus, which is what /metrics gives
+    #[arg(long, conflicts_with = "project")]
+    metrics: bool,
 }
 
 impl Stats {
     pub(super) async fn run(self, client: &Client, ui: &Ui) -> Outcome {
+        if self.metrics {
+            let text = client.text(&["metrics"]).await?;
+            ui.line(text.trim_end())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let query: Query = self.project.into_iter().map(|project| ("project", project)).collect();
         if ui.json {
             ui.document(&client.get::<serde_json::Value>(&["v1", "stats"], &query).await?)?;

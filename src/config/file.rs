@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AgentTable, ConfigError, Env, Limits, LogFormat, MountRule, Rate, Retention, TetherTransport, TlsFiles, duration,
-    size, value,
+    AgentTable, ConfigError, Env, HostMode, Limits, LogFormat, MountRule, Rate, Retention, TetherTransport, TlsFiles,
+    duration, size, value,
 };
 
 /// A file that was read; empty where there is none.
@@ -30,11 +30,13 @@ pub(super) struct Root {
     pub(super) image: Option<String>,
     pub(super) idle_timeout: Option<String>,
     pub(super) turn_inactivity: Option<String>,
+    pub(super) ping_interval: Option<String>,
     pub(super) caps: CapsTable,
     tls: TlsTable,
     rate: Rate,
     limits: LimitsTable,
     retention: RetentionTable,
+    host: HostMode,
     mounts: Vec<MountRule>,
     files: FilesTable,
     agents: BTreeMap<String, AgentTable>,
@@ -182,6 +184,25 @@ impl File {
 
     pub(super) fn files_limit(&self) -> Result<Option<u64>, ConfigError> {
         self.size("files.limit", self.value.files.limit.as_ref())
+    }
+
+    pub(super) fn host(&self, env: Env<'_>) -> Result<HostMode, ConfigError> {
+        let host = &self.value.host;
+        for (key, path) in [("host.directory", &host.directory), ("host.socket", &host.socket)] {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return Err(value(self.place(key), "has to be an absolute path"));
+            }
+        }
+        if host.socket.is_some() && host.directory.is_some() {
+            let why = "the service behind `socket` has a directory of its own: `wharf host --directory`";
+            return Err(value(self.place("host.directory"), why));
+        }
+        // A service manager ends what a service has started together with it.
+        if host.enabled && host.socket.is_none() && env("NOTIFY_SOCKET").is_some() {
+            let why = "as a service the daemon needs `socket`: a tether that it started itself would be ended with it.                        `systemctl enable --now wharf-host` starts one, and its socket is `/run/wharf-host/tether.sock`";
+            return Err(value(self.place("host.enabled"), why));
+        }
+        Ok(host.clone())
     }
 
     pub(super) fn mounts(&self) -> Result<Vec<MountRule>, ConfigError> {

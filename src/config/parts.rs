@@ -1,6 +1,6 @@
 //! Parts of the configuration that stand for themselves.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -35,6 +35,18 @@ pub struct Retention {
     pub closed_sessions: Option<Duration>,
     /// How large the log may be, in bytes, before closed sessions go early.
     pub log_size: Option<u64>,
+}
+
+/// `[host]`: whether sessions may work on this machine itself, without a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostMode {
+    /// Whether they may.
+    pub enabled: bool,
+    /// Where they work; by default `host/work` in the state directory.
+    pub directory: Option<PathBuf>,
+    /// The socket of a tether that is a service of its own.
+    pub socket: Option<PathBuf>,
 }
 
 /// `[[mounts]]`: a directory or file of the engine's machine that workspaces may mount.

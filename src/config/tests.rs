@@ -135,3 +135,25 @@ fn beyond_loopback_needs_tls_and_a_rate_has_bounds() {
     assert!(of("[rate]\nconnections = 0\n").unwrap_err().contains("rate.connections"));
     assert!(of("[rate]\nper_second = 1\n").unwrap_err().contains("per_second"));
 }
+
+#[test]
+fn the_host_is_off_and_a_service_needs_a_tether_of_its_own() {
+    let none = read(Flags::default(), &[], None, false).unwrap();
+    assert_eq!(none.host, HostMode::default());
+    assert!(!none.host.enabled);
+    let own = "[host]\nenabled = true\ndirectory = \"/srv/work\"\n";
+    assert!(read(Flags::default(), &[], Some(own), false).unwrap().host.enabled);
+    let service = "[host]\nenabled = true\nsocket = \"/run/wharf-host/tether.sock\"\n";
+    let notify = [("NOTIFY_SOCKET", "/run/systemd/notify")];
+    assert!(read(Flags::default(), &notify, Some(service), false).unwrap().host.socket.is_some());
+    for (env, file, says) in [
+        (&notify[..], own, "systemctl enable --now wharf-host"),
+        (&[], "[host]\nsocket = \"s\"\n", "absolute"),
+        (&[], "[host]\ndirectory = \"d\"\n", "absolute"),
+        (&[], "[host]\nsocket = \"/s\"\ndirectory = \"/d\"\n", "wharf host --directory"),
+        (&[], "[host]\nenable = true\n", "line 2"),
+    ] {
+        let error = read(Flags::default(), env, Some(file), false).unwrap_err();
+        assert!(error.contains(says), "{file}: {error}");
+    }
+}

@@ -253,6 +253,9 @@ pub struct Progress {
     pub queue: Vec<PromptNumber>,
     /// How often the prompt that runs or runs next was handed to a process that died before taking it.
     pub attempts: u32,
+    /// Whether it was suspended by hand: its queue waits for the next request, over restarts of the daemon too.
+    #[serde(default)]
+    pub held: bool,
     /// Turns of the conversation that ended.
     pub turns: u64,
     /// What it has used up.
@@ -287,6 +290,7 @@ impl Progress {
             first_prompt: first(),
             queue: Vec::new(),
             attempts: 0,
+            held: false,
             turns: 0,
             spent: Spent::default(),
             dirty: None,

@@ -104,9 +104,11 @@ pub struct WorkspaceSpec {
     pub env: BTreeMap<String, String>,
     /// CPUs, as a number of cores; by default unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.01, maximum = 4096.0)]
     pub cpus: Option<f64>,
     /// Memory limit in bytes, swap included; by default the configuration's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 6_291_456, maximum = 9_223_372_036_854_775_807_i64)]
     pub memory: Option<u64>,
     /// Limit of processes and threads; by default the configuration's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +116,7 @@ pub struct WorkspaceSpec {
     /// The most bytes that each of its volumes (`/workspace` and the home) holds, where the engine's file system can limit
     /// them; where it can't, a spec with this is refused. By default unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1_048_576, maximum = 9_223_372_036_854_775_807_i64)]
     pub disk: Option<u64>,
     /// Network: `default`, `none`, or the name of an existing one.
     #[schema(value_type = String)]
@@ -154,6 +157,9 @@ pub struct WorkspaceRecord {
     pub ephemeral_of: Option<SessionId>,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether it is the host itself instead of a container: there is at most one.
+    #[serde(default)]
+    pub host: bool,
     /// Set by the first step of a deletion, so that a crash in the middle is finished at the next start.
     pub deleting: bool,
 }

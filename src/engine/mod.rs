@@ -100,6 +100,15 @@ impl Engine {
         Ok(EngineVersion { version: answer.version.unwrap_or_default(), api: answer.api_version.unwrap_or_default() })
     }
 
+    /// How many cores its machine has, where it tells.
+    ///
+    /// # Errors
+    /// `Unreachable` with what to do.
+    pub async fn cpus(&self) -> Result<Option<u32>, EngineError> {
+        let answer = self.call("info", SHORT, self.docker.info()).await?;
+        Ok(answer.ncpu.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0))
+    }
+
     /// Agrees on the API version once for each life of the engine: an older one refuses a newer version's paths.
     async fn negotiate(&self) -> Result<(), EngineError> {
         if self.negotiated.load(Ordering::Relaxed) != 0 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::SessionError;
 use super::manager::is_of;
@@ -143,8 +144,10 @@ fn takes(
 
 /// A subscriber to all sessions.
 pub struct AllEvents {
-    /// Away only while it reads in another thread.
+    /// Away while it reads in another thread.
     reader: Option<Reader>,
+    /// The reading that has begun; it is taken up again by whoever asks next.
+    reading: Option<JoinHandle<(Reader, Result<Found, StoreError>)>>,
     head: watch::Receiver<u64>,
     cursor: Cursor,
     /// The last cursor that the subscriber was told of.
@@ -154,13 +157,16 @@ pub struct AllEvents {
 
 impl AllEvents {
     /// The next frames in order (`id: <cursor>\ndata: <json>\n\n` for each event); waits while there are none. Where
-    /// nothing fits for long, a frame without data tells how far the reading is.
+    /// nothing fits for long, a frame without data tells how far the reading is. Cancel-safe.
     ///
     /// # Errors
     /// The store could not be read.
     pub async fn next(&mut self) -> Result<Bytes, SessionError> {
         loop {
-            self.head.borrow_and_update();
+            // Before a reading begins, so that no commit falls between the two.
+            if self.reading.is_none() {
+                self.head.borrow_and_update();
+            }
             let found = self.read().await?;
             self.cursor = found.cursor;
             if !found.items.is_empty() {
@@ -178,13 +184,17 @@ impl AllEvents {
     }
 
     async fn read(&mut self) -> Result<Found, SessionError> {
-        let Some(mut reader) = self.reader.take() else { return Err(SessionError::Stopping) };
         let after = self.cursor;
-        let read = tokio::task::spawn_blocking(move || {
-            let found = reader.read(after, usize::MAX);
-            (reader, found)
-        });
-        let (reader, found) = read.await.map_err(|_| SessionError::Stopping)?;
+        if let Some(mut reader) = self.reader.take() {
+            self.reading = Some(tokio::task::spawn_blocking(move || {
+                let found = reader.read(after, usize::MAX);
+                (reader, found)
+            }));
+        }
+        let Some(reading) = &mut self.reading else { return Err(SessionError::Stopping) };
+        let read = reading.await;
+        self.reading = None;
+        let (reader, found) = read.map_err(|_| SessionError::Stopping)?;
         self.reader = Some(reader);
         Ok(found?)
     }
@@ -241,7 +251,7 @@ pub(super) fn subscribe(shared: &Arc<Shared>, filter: AllFilter, from: From) -> 
     let (store, head) = (shared.store.clone(), shared.store.head());
     let cursor = begin(&store, from)?;
     let reader = Some(Reader::new(store, filter));
-    Ok(AllEvents { reader, head, cursor, told: cursor, _counted: shared.counted() })
+    Ok(AllEvents { reader, reading: None, head, cursor, told: cursor, _counted: shared.counted() })
 }
 
 #[cfg(test)]

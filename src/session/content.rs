@@ -2,6 +2,7 @@
 
 use agent_client_protocol_schema::v1::ContentBlock;
 use serde_json::{Value, json};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::SessionError;
 
@@ -32,6 +33,25 @@ pub(super) fn blocks(content: Value) -> Result<Vec<Value>, SessionError> {
 
 fn invalid(message: &str) -> SessionError {
     SessionError::Invalid { field: "content", message: message.to_owned() }
+}
+
+/// What clients are told of it.
+fn described() -> OneOfBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("\\S"));
+    let kind = ObjectBuilder::new().schema_type(Type::String);
+    let block = ObjectBuilder::new().property("type", kind).required("type").description(Some("An ACP ContentBlock."));
+    let blocks = ArrayBuilder::new().items(block).min_items(Some(1)).max_items(Some(BLOCKS_MAX));
+    OneOfBuilder::new().description(Some("A text, or ACP content blocks.")).item(text).item(blocks)
+}
+
+/// The schema of a prompt's content.
+pub(super) fn schema() -> Schema {
+    described().build().into()
+}
+
+/// The same where there need be none.
+pub(super) fn no_or_schema() -> Schema {
+    described().item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::store::StoreError;
 use crate::workspace::WorkspaceError;
 
 /// What can be wrong with a call on a session; nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SessionError {
     /// No session has this id, key or agent session id.
     #[error("no session has the id, the key or the agent session id `{looked_up}`")]

@@ -19,6 +19,8 @@ const READ_BYTES: usize = 256 * 1024;
 /// Where a log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
+    /// Whether the store took no more: what comes next, if anything, is for who asks again.
+    failed: bool,
     /// The sequence number of the last durable event.
     last_seq: u64,
     /// Whether no event will follow.
@@ -43,7 +45,7 @@ pub(super) struct SessionLog {
 impl SessionLog {
     /// A log whose durable end is `last_seq`.
     pub(super) fn new(last_seq: u64, ended: bool) -> Self {
-        Self { tail: Mutex::default(), head: watch::Sender::new(Head { last_seq, ended }) }
+        Self { tail: Mutex::default(), head: watch::Sender::new(Head { failed: false, last_seq, ended }) }
     }
 
     /// Shows a run that was made durable.
@@ -60,12 +62,17 @@ impl SessionLog {
                 tail.bytes -= old.bytes.len();
             }
         }
-        self.head.send_modify(|head| head.last_seq = last_seq);
+        self.head.send_modify(|head| (head.last_seq, head.failed) = (last_seq, false));
     }
 
     /// No event will follow.
     pub(super) fn end(&self) {
         self.head.send_modify(|head| head.ended = true);
+    }
+
+    /// Tells those who wait for the next event that it can't be written now.
+    pub(super) fn fail(&self) {
+        self.head.send_modify(|head| head.failed = true);
     }
 
     /// Frees the tail: readers go to the store.
@@ -127,6 +134,9 @@ impl Subscription {
             let head = *self.head.borrow_and_update();
             if self.cursor < head.last_seq {
                 return self.read().await.map(Some);
+            }
+            if head.failed {
+                self.store.health()?;
             }
             if head.ended || self.head.changed().await.is_err() {
                 return Ok(None);

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::log::SessionLog;
 use crate::agent::{Catalogue, Surroundings};
-use crate::domain::{Caps, SessionId};
+use crate::domain::{Caps, SessionId, SessionRecord};
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
 use crate::workspace::{Clock, Workspaces};
@@ -20,6 +20,14 @@ use crate::workspace::{Clock, Workspaces};
 const WAKES: usize = 8;
 /// How many subscribers may wait for sessions that do not exist yet.
 pub(super) const LATE_MAX: usize = 1000;
+
+/// The longest id of an agent's conversation, in bytes: it is a key of the registry.
+pub(super) const AGENT_ID_MAX: usize = 256;
+
+/// A record as large as it may become by itself: what has no room for the agent's id and the close is too large.
+pub(super) fn with_room(record: &SessionRecord) -> SessionRecord {
+    SessionRecord { agent_session_id: Some("x".repeat(AGENT_ID_MAX)), closed: Some(record.created), ..record.clone() }
+}
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +82,8 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// How many workspaces may be woken at once.
     pub(super) wakes: Semaphore,
+    /// How many sessions that nobody has asked for may be on their way to a ready agent at once.
+    pub(super) recoveries: Arc<Semaphore>,
     logs: Mutex<HashMap<SessionId, Weak<SessionLog>>>,
     /// How many subscriptions there are.
     pub(super) subscribers: Arc<AtomicUsize>,
@@ -123,6 +133,7 @@ impl Shared {
             tracker,
             stop,
             wakes: Semaphore::new(WAKES),
+            recoveries: Arc::new(Semaphore::new(WAKES)),
             logs: Mutex::default(),
             subscribers: Arc::default(),
             late: Arc::new(Semaphore::new(LATE_MAX)),

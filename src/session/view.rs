@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::content::{no_or_schema, schema};
 use crate::domain::{
     Labels, PermissionPolicy, SessionId, SessionKey, SessionStatus, Timestamp, TurnError, WhenBusy, WorkspaceId,
     WorkspaceSpec,
@@ -32,15 +33,20 @@ pub struct NewSession {
     pub workspace: Option<WorkspaceChoice>,
     /// A unique key, `app:name`; a known one gives that session.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub key: Option<String>,
     /// The model.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub model: Option<String>,
     /// The mode.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub mode: Option<String>,
-    /// The agent's working directory, absolute; by default `/workspace`.
+    /// The agent's working directory, absolute; by default `/workspace`, and on the host the directory that sessions work
+    /// in, out of which it may not lead.
     #[serde(default)]
+    #[schema(pattern = "^/")]
     pub cwd: Option<String>,
     /// ACP `McpServer` values.
     #[serde(default)]
@@ -54,18 +60,23 @@ pub struct NewSession {
     pub env: BTreeMap<String, String>,
     /// The agent's own id of a conversation to take up.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub agent_session_id: Option<String>,
     /// A client's grouping.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub project: Option<String>,
     /// Where a client talks from.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub channel: Option<String>,
     /// A client's task.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub task_id: Option<String>,
     /// A client's MCP session.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256)]
     pub mcp_session_id: Option<String>,
     /// Free labels.
     #[serde(default)]
@@ -75,10 +86,11 @@ pub struct NewSession {
     pub max_turns: Option<u64>,
     /// What it may cost, as its agent reports it; by default as configured, 0: any cost.
     #[serde(default)]
+    #[schema(minimum = 0.0)]
     pub max_cost: Option<f64>,
     /// A first prompt: a text, or ACP content blocks.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = no_or_schema)]
     pub prompt: Option<Value>,
 }
 
@@ -87,22 +99,28 @@ pub struct NewSession {
 #[serde(deny_unknown_fields, default)]
 pub struct SessionChanges {
     /// The model.
+    #[schema(min_length = 1, max_length = 256)]
     pub model: Option<String>,
     /// The mode.
+    #[schema(min_length = 1, max_length = 256)]
     pub mode: Option<String>,
     /// What happens on permission requests.
     pub permissions: Option<PermissionPolicy>,
     /// Free labels; replaces all.
     pub labels: Option<Labels>,
     /// A client's grouping.
+    #[schema(min_length = 1, max_length = 256)]
     pub project: Option<String>,
     /// Where a client talks from.
+    #[schema(min_length = 1, max_length = 256)]
     pub channel: Option<String>,
     /// A client's task.
+    #[schema(min_length = 1, max_length = 256)]
     pub task_id: Option<String>,
     /// How many turns it may have; 0: any number.
     pub max_turns: Option<u64>,
     /// What it may cost, as its agent reports it; 0: any cost.
+    #[schema(minimum = 0.0)]
     pub max_cost: Option<f64>,
 }
 
@@ -111,7 +129,7 @@ pub struct SessionChanges {
 #[serde(deny_unknown_fields)]
 pub struct NewPrompt {
     /// A text, or ACP content blocks.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = schema)]
     pub content: Value,
     /// What to do when the session is busy.
     #[serde(default)]

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use crate::domain::SessionId;
 
+const MIB: u64 = 1024 * 1024;
+
 /// Why the store can't serve, or why it refused a batch.
 ///
-/// A refused batch (`Taken`, `NotContiguous`, `UnknownSession`, `TooLarge`, `Invalid`, `Overloaded`) changed nothing.
+/// A refused batch (`Taken`, `NotContiguous`, `UnknownSession`, `TooLarge`, `Invalid`, `Overloaded`, `Full`) changed
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another daemon has the store open.
@@ -109,6 +112,17 @@ pub enum StoreError {
         queued: usize,
         /// The most.
         limit: usize,
+    },
+    /// The disk has less room than is kept free. Nothing was changed; it works again when there is room.
+    #[error("the disk with {} has {} MiB left, and {} MiB are kept free for what has begun: make room there, then try \
+        again", .dir.display(), .free / MIB, .reserve / MIB)]
+    Full {
+        /// The store's directory.
+        dir: PathBuf,
+        /// Bytes left.
+        free: u64,
+        /// Bytes below which nothing new is begun.
+        reserve: u64,
     },
     /// A write or a sync failed: what is on disk can be read, nothing more is written until the daemon starts again.
     #[error(

@@ -60,6 +60,8 @@ pub(super) struct Log {
     path: PathBuf,
     db: Database,
     parts: Vec<Keyspace>,
+    /// The most bytes that may be in memory and not yet in tables.
+    unflushed: u64,
 }
 
 impl Log {
@@ -85,7 +87,7 @@ impl Log {
             });
             parts.push(made.map_err(unreadable)?);
         }
-        Ok(Self { path: path.to_owned(), db, parts })
+        Ok(Self { path: path.to_owned(), db, parts, unflushed: options.unflushed })
     }
 
     /// Where it lies.
@@ -95,6 +97,7 @@ impl Log {
 
     /// Writes `changes` as one batch with its commit record, durably.
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
+        self.hold_back();
         let sync = if crate::crash::unsynced("log") { PersistMode::Buffer } else { PersistMode::SyncData };
         let mut batch = self.db.batch().durability(Some(sync));
         // First, so that `journal` finds it.
@@ -106,6 +109,25 @@ impl Log {
             }
         }
         batch.commit().map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+    }
+
+    /// Waits while too much is in memory only. fjall's one worker seals what is written only between two compactions, and
+    /// what is not sealed grows without a bound (its `max_write_buffer_size` is not looked at in 3.1).
+    fn hold_back(&self) {
+        if self.db.write_buffer_size() <= self.unflushed {
+            return;
+        }
+        for part in &self.parts {
+            if let Err(e) = part.rotate_memtable() {
+                // The batch that comes says the same.
+                tracing::warn!(error = why(&e), "the log's memory could not be sealed");
+                return;
+            }
+        }
+        let until = Instant::now() + FLUSH_PATIENCE;
+        while self.db.write_buffer_size() > self.unflushed && Instant::now() < until {
+            std::thread::sleep(FLUSH_POLL);
+        }
     }
 
     /// Syncs what a new log is made of, and on closing.

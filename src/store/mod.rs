@@ -28,6 +28,7 @@ mod plan;
 mod queue;
 mod read;
 mod registry;
+mod room;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ struct Shared {
     registry: registry::Registry,
     log: log::Log,
     queue: Queue,
+    room: room::Room,
     failed: Mutex<Option<StoreError>>,
     /// Where every open session stands, as far as it is durable.
     census: RwLock<census::Census>,
@@ -177,7 +179,7 @@ impl Store {
     /// # Errors
     /// The commit gives `Taken`, `NotContiguous`, `UnknownSession`, `TooLarge`, `Invalid` or `Overloaded` for a batch
     /// that was refused; `Closed` after `close`; `Failed` where a write or sync failed: then it is not known what is on
-    /// the disk, and nothing more is written.
+    /// the disk, and nothing more is written. `Full` where the disk has no room: nothing was changed.
     pub fn submit(&self, batch: Batch) -> Commit {
         match batch.check().and_then(|()| self.health()) {
             Ok(()) => self.shared().queue.push(batch),
@@ -185,11 +187,11 @@ impl Store {
         }
     }
 
-    /// As `commit`, but waits for room in the queue instead of being refused with `Overloaded`: for whoever has changed
-    /// its own state already and can't go back.
+    /// As `commit`, but waits for room in the queue and on the disk instead of being refused with `Overloaded` or `Full`:
+    /// for whoever has changed its own state already and can't go back.
     ///
     /// # Errors
-    /// As of `submit`, without `Overloaded`.
+    /// As of `submit`, without `Overloaded`; `Full` only where the store is closed meanwhile.
     pub async fn commit_when_possible(&self, batch: Batch) -> Result<(), StoreError> {
         batch.check().and_then(|()| self.health())?;
         self.shared().queue.push_when_possible(batch).await.await
@@ -206,6 +208,22 @@ impl Store {
     /// `Failed` with the first failure of a write or sync.
     pub fn health(&self) -> Result<(), StoreError> {
         self.shared().health()
+    }
+
+    /// Whether the disk has room for something new: whoever is about to make something asks before.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn room_to_begin(&self) -> Result<(), StoreError> {
+        self.shared().room.to_begin()
+    }
+
+    /// Whether anything can be written: who would wait for it asks before.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub fn room_to_go_on(&self) -> Result<(), StoreError> {
+        self.shared().room.to_go_on()
     }
 
     /// Bytes that the store takes on the disk.

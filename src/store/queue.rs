@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -20,6 +21,8 @@ const GROUP_BATCHES: usize = 4096;
 pub(super) struct Job {
     pub(super) batch: Batch,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+    /// Whether it waits for the disk instead of being refused.
+    patient: bool,
 }
 
 #[derive(Default)]
@@ -45,7 +48,7 @@ impl Queue {
     /// Queues a batch. One that is larger than the limit is taken when nothing else waits.
     pub(super) fn push(&self, batch: Batch) -> Commit {
         let mut state = self.state();
-        match self.take_in(&mut state, batch) {
+        match self.take_in(&mut state, batch, false) {
             Ok(commit) => commit,
             Err(_) => Commit::refused(StoreError::Overloaded { queued: state.bytes, limit: self.limit }),
         }
@@ -58,7 +61,7 @@ impl Queue {
             tokio::pin!(drained);
             // Before the look at the queue, so that no drain between the two is missed.
             drained.as_mut().enable();
-            batch = match self.take_in(&mut self.state(), batch) {
+            batch = match self.take_in(&mut self.state(), batch, true) {
                 Ok(commit) => return commit,
                 Err(batch) => batch,
             };
@@ -67,7 +70,7 @@ impl Queue {
     }
 
     /// Takes a batch in, or gives it back where there is no room.
-    fn take_in(&self, state: &mut State, batch: Batch) -> Result<Commit, Batch> {
+    fn take_in(&self, state: &mut State, batch: Batch, patient: bool) -> Result<Commit, Batch> {
         let size = batch.size();
         if state.closed {
             return Ok(Commit::refused(StoreError::Closed));
@@ -77,7 +80,7 @@ impl Queue {
         }
         let (done, waiter) = oneshot::channel();
         state.bytes += size;
-        state.jobs.push_back(Job { batch, done });
+        state.jobs.push_back(Job { batch, done, patient });
         self.filled.notify_one();
         Ok(Commit(Inner::Waiting(waiter)))
     }
@@ -95,15 +98,44 @@ impl Queue {
         }
     }
 
-    /// The next batches, as many as make a group; `None` when the queue is closed and empty.
-    pub(super) fn take(&self) -> Option<VecDeque<Job>> {
+    /// Waits for a batch; `false` when the queue is closed and empty.
+    pub(super) fn wait(&self) -> bool {
         let mut state = self.state();
         while state.jobs.is_empty() {
             if state.closed {
-                return None;
+                return false;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        true
+    }
+
+    /// Refuses what is queued and can be refused; of a closed queue, everything. What is patient stays where it is.
+    pub(super) fn refuse(&self, error: &StoreError) {
+        let mut state = self.state();
+        let closed = state.closed;
+        let (kept, refused) = std::mem::take(&mut state.jobs).into_iter().partition(|job| job.patient && !closed);
+        let refused: VecDeque<Job> = refused;
+        state.jobs = kept;
+        state.bytes = state.jobs.iter().map(|job| job.batch.size()).sum();
+        drop(state);
+        self.drained.notify_waiters();
+        for job in refused {
+            // Whoever no longer waits does not need the answer.
+            let _ = job.done.send(Err(error.clone()));
+        }
+    }
+
+    /// Waits a while where only patient batches are queued, until something comes that can be refused.
+    pub(super) fn pause(&self, time: Duration) {
+        let state = self.state();
+        let patient = |state: &mut State| !state.closed && state.jobs.iter().all(|job| job.patient);
+        drop(self.filled.wait_timeout_while(state, time, patient));
+    }
+
+    /// The next batches, as many as make a group.
+    pub(super) fn take(&self) -> VecDeque<Job> {
+        let mut state = self.state();
         let (mut group, mut bytes) = (VecDeque::new(), 0);
         while group.len() < GROUP_BATCHES {
             let Some(size) = state.jobs.front().map(|job| job.batch.size()) else { break };
@@ -116,7 +148,7 @@ impl Queue {
         state.bytes = state.bytes.saturating_sub(bytes);
         drop(state);
         self.drained.notify_waiters();
-        Some(group)
+        group
     }
 
     /// Takes no more; what is queued is still written.

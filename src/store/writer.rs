@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -21,6 +21,9 @@ use super::{
 };
 use crate::crash::point;
 
+/// How often a full disk is looked at while something waits for it.
+const FULL_POLL: Duration = Duration::from_millis(200);
+
 type Waiter = oneshot::Sender<Result<(), StoreError>>;
 
 /// What only the writer has.
@@ -36,7 +39,14 @@ pub(super) struct Writer {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        while let Some(mut jobs) = self.shared.queue.take() {
+        while self.shared.queue.wait() {
+            // A write that fails half way ends the store for good, so a full disk is noticed before one is begun.
+            if let Err(full) = self.shared.room.to_go_on() {
+                self.shared.queue.refuse(&full);
+                self.shared.queue.pause(FULL_POLL);
+                continue;
+            }
+            let mut jobs = self.shared.queue.take();
             while !jobs.is_empty() {
                 self.group(&mut jobs);
             }

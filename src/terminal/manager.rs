@@ -15,7 +15,7 @@ use super::task::{Order, Task};
 use super::{NewTerminal, TerminalError, Viewer, start};
 use crate::domain::{Timestamp, WorkspaceId, WorkspaceRecord};
 use crate::tether::client::{ProcessInfo, TetherClient, TetherError};
-use crate::workspace::Workspaces;
+use crate::workspace::{Footing, Workspaces};
 
 /// Terminals of a workspace at most.
 const MOST_TERMINALS: usize = 32;
@@ -135,7 +135,8 @@ impl Terminals {
         self.make_room(&record.id)?;
         let id = format!("{PREFIX}{}", uuid::Uuid::now_v7().simple());
         let argv = new.argv.clone();
-        client.start(start::process(id.clone(), self.0.workspaces.process_env(&record)?, new)).await?;
+        let env = self.0.workspaces.process_env(&record)?;
+        client.start(start::process(id.clone(), &Footing::of(&client), env, new)).await?;
         let terminal = self.watch(&client, &record.id, id, Some(argv), None).await?;
         Ok(terminal.view())
     }

@@ -7,9 +7,8 @@ use utoipa::ToSchema;
 
 use super::TerminalError;
 use crate::tether::client::StartProcess;
+use crate::workspace::Footing;
 
-/// The user, as of agents.
-const UID: u32 = 1000;
 const MAX_ARGV: usize = 64 * 1024;
 
 /// A terminal to start.
@@ -26,7 +25,7 @@ pub struct NewTerminal {
     pub rows: u16,
     /// More environment; `TERM` is `xterm-256color` unless it is said here.
     pub env: BTreeMap<String, String>,
-    /// Where it starts, absolute; `/workspace` without one.
+    /// Where it starts, absolute; `/workspace` without one, on the host the directory that sessions work in.
     pub cwd: Option<String>,
     /// Whether it gets a terminal; without one it has pipes, with standard error for itself.
     pub pty: bool,
@@ -45,23 +44,22 @@ fn shell() -> Vec<String> {
 }
 
 /// The process of a terminal; `workspace` is the environment of everything in its workspace.
-pub(super) fn process(id: String, workspace: Vec<(String, String)>, new: NewTerminal) -> StartProcess {
-    let fixed = [
-        ("HOME", "/home/agent"),
-        ("USER", "agent"),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("LANG", "C.UTF-8"),
-    ];
-    let mut env: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+pub(super) fn process(
+    id: String,
+    footing: &Footing,
+    workspace: Vec<(String, String)>,
+    new: NewTerminal,
+) -> StartProcess {
+    let mut env = footing.env();
     if new.pty {
         env.push(("TERM".to_owned(), "xterm-256color".to_owned()));
     }
     env.extend(workspace);
     env.extend(new.env);
     let argv = if new.argv.is_empty() { shell() } else { new.argv };
-    let cwd = new.cwd.unwrap_or_else(|| "/workspace".to_owned());
+    let cwd = new.cwd.unwrap_or_else(|| footing.work.clone());
     let pty = new.pty.then_some((new.rows, new.cols));
-    StartProcess { id, argv, env, files: Vec::new(), cwd, uid: UID, gid: UID, pty }
+    StartProcess { id, argv, env, files: Vec::new(), cwd, uid: footing.uid, gid: footing.gid, pty }
 }
 
 /// What can be said before anything is started.

@@ -42,6 +42,8 @@ pub mod kind {
     pub const PING: u8 = 13;
     pub const DETACH: u8 = 14;
     pub const START_WITH_FILES: u8 = 15;
+    pub const RESOLVE: u8 = 16;
+    pub const STOP: u8 = 17;
 
     pub const WELCOME: u8 = 65;
     pub const ERROR: u8 = 66;
@@ -53,6 +55,7 @@ pub mod kind {
     pub const INPUT_TAKEN: u8 = 72;
     pub const EXITED: u8 = 73;
     pub const PONG: u8 = 74;
+    pub const RESOLVED: u8 = 75;
 }
 
 /// What is wrong with bytes that should be frames.

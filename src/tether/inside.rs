@@ -32,6 +32,8 @@ pub struct Peer {
 const USAGE: &str = "usage:
   wharf-tether serve --state DIR --socket PATH [--host-socket PATH] [--own UID:GID:PATH]... [--journal-limit BYTES]
       holds processes and their output; meant to be a container's first process
+  wharf-tether serve --state DIR --socket PATH --host DIR [--host-socket PATH] [--allow UID]...
+      the same on a host: processes are its own user's, and work in DIR
   wharf-tether connect --socket PATH
       carries stdin and stdout to and from the serving tether
   wharf-tether files get|put [--tar] --limit BYTES -- PATH

@@ -27,6 +27,26 @@ pub struct Welcome {
     pub boot_id: String,
     /// What tether holds.
     pub processes: Vec<ProcessInfo>,
+    /// Where it works and as whom, where that is no container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostUser>,
+}
+
+/// Where a tether on a host works, and as whom: all its processes are this user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostUser {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The user's name.
+    pub user: String,
+    /// The user's home.
+    pub home: String,
+    /// Where programs are looked up.
+    pub path: String,
+    /// The directory that every process has to work in, without links.
+    pub directory: String,
 }
 
 /// A process that tether holds.
@@ -92,9 +112,9 @@ pub struct Start {
     pub env: Vec<(String, String)>,
     /// The working directory, absolute.
     pub cwd: String,
-    /// The user; never root.
+    /// The user; in a container never root, on a host tether's own.
     pub uid: u32,
-    /// The group; never root's.
+    /// The group.
     pub gid: u32,
     /// With a terminal of this size; else pipes.
     #[serde(default)]
@@ -115,6 +135,10 @@ pub struct StartFile {
     /// Where it really is: tether's own word to its launcher.
     #[serde(default)]
     pub at: String,
+    /// Tether's own word, too: what lies there is left alone unless it is a link into this directory. Empty: anything may
+    /// be replaced.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replaces: String,
 }
 
 impl fmt::Debug for StartFile {
@@ -234,7 +258,26 @@ pub struct Resize {
     pub size: Size,
 }
 
-/// `LIST` (answered with `PROCESSES`) and `DONE`.
+/// `RESOLVE`: asks a tether on a host for a directory without links; answered with `RESOLVED`, or with `ERROR` where
+/// processes may not work in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolve {
+    /// The request's number.
+    pub req: u64,
+    /// An absolute path.
+    pub path: String,
+}
+
+/// `RESOLVED`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The request's number.
+    pub req: u64,
+    /// The same directory, without links.
+    pub path: String,
+}
+
+/// `LIST` (answered with `PROCESSES`), `STOP` (to a tether on a host: ends all and goes) and `DONE`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Req {
     /// The request's number.

@@ -11,12 +11,14 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     WorkspaceError, WorkspaceState,
     lifecycle::{self, BringUp, Run, Up},
-    names, reasons,
+    names,
+    place::Place,
+    reasons,
     shared::{Shared, Slot},
     work::{Command, Done, Reply, Work, answer, error_of, ready},
 };
@@ -154,7 +156,7 @@ impl Actor {
                     outdated: self.outdated,
                     log: self.slot.log.clone(),
                 };
-                Box::pin(bring_up.run())
+                self.slot.place.bring_up(bring_up)
             }
         };
         self.work = Work::BringUp(work, vec![reply]);
@@ -169,10 +171,14 @@ impl Actor {
             Work::BringUp(..) | Work::Idle => {}
         }
         let broken_off = self.break_off("stopped");
-        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
+        let (shared, id, place) = (Arc::clone(&self.shared), self.id.clone(), self.slot.place);
+        if place == Place::Host {
+            // A tether has one connection: the stop's own would be taken back by this one.
+            self.disconnect();
+        }
         let work = Box::pin(async move {
             broken_off.await;
-            lifecycle::stop(shared, id).await
+            place.stop(shared, id).await
         });
         self.work = Work::Stop(work, vec![reply]);
     }
@@ -194,10 +200,13 @@ impl Actor {
             Work::BringUp(..) | Work::Idle => {}
         }
         let broken_off = self.break_off("deleted");
-        let shared = Arc::clone(&self.shared);
+        let (shared, place) = (Arc::clone(&self.shared), self.slot.place);
+        if place == Place::Host {
+            self.disconnect();
+        }
         let work = Box::pin(async move {
             broken_off.await;
-            lifecycle::delete(shared, *record).await
+            place.delete(shared, *record).await
         });
         self.work = Work::Delete(work, reply.into_iter().collect());
     }
@@ -239,7 +248,11 @@ impl Actor {
             (Done::Stopped(result), Work::Stop(_, waiting)) => {
                 if let Ok(exists) = result {
                     self.disconnect();
-                    self.set(if exists { WorkspaceStatus::Stopped } else { WorkspaceStatus::Absent }, None);
+                    let status = if exists { WorkspaceStatus::Stopped } else { WorkspaceStatus::Absent };
+                    // Why it ended by itself stays told when that was looked after.
+                    if self.slot.place == Place::Container || self.slot.status() != status {
+                        self.set(status, None);
+                    }
                 }
                 answer(waiting, &result.map(drop));
             }
@@ -292,7 +305,7 @@ impl Actor {
 
     /// The run is over, and not by a call of ours.
     fn ended(&mut self, status: WorkspaceStatus, reason: String) {
-        tracing::info!(workspace = %self.id, reason, "its container ended");
+        tracing::info!(workspace = %self.id, reason, "it ended");
         self.note(reason.clone());
         self.set(status, Some(reason));
         self.run.lost.cancel();
@@ -304,8 +317,17 @@ impl Actor {
     fn disconnected(&mut self) {
         self.closed = None;
         self.slot.set_client(None);
-        if self.slot.status() == WorkspaceStatus::Running {
-            self.look_at_it(None);
+        if self.slot.status() != WorkspaceStatus::Running {
+            return;
+        }
+        match self.slot.place {
+            Place::Container => self.look_at_it(None),
+            Place::Host => {
+                self.ended(WorkspaceStatus::Stopped, reasons::HOST_ENDED.to_owned());
+                // Nobody tells what it has left.
+                let (reply, _unheard) = oneshot::channel();
+                self.stop(reply);
+            }
         }
     }
 

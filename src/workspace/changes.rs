@@ -19,8 +19,10 @@ pub struct WorkspaceChanges {
     /// The whole environment, in place of the one before.
     pub env: Option<BTreeMap<String, String>>,
     /// CPUs, in cores.
+    #[schema(minimum = 0.01, maximum = 4096.0)]
     pub cpus: Option<f64>,
     /// Memory and swap, in bytes.
+    #[schema(minimum = 6_291_456, maximum = 9_223_372_036_854_775_807_i64)]
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
@@ -61,6 +63,10 @@ impl Workspaces {
 
     async fn changed(&self, id: &str, changes: WorkspaceChanges) -> Result<WorkspaceRecord, WorkspaceError> {
         let mut record = self.resolve(id)?;
+        if record.host {
+            let message = "it has no container to make anew, and no image, limits, mounts, repository or setup";
+            return Err(WorkspaceError::NotOnHost { message });
+        }
         if record.deleting {
             return Err(WorkspaceError::Deleting { id: record.id.to_string() });
         }

@@ -127,6 +127,7 @@ mod tests {
             setup: Setup::default(),
             ephemeral_of: None,
             created: Timestamp::now(),
+            host: false,
             deleting: false,
         };
         let defaults = Defaults { image: "i", memory: 1 << 30, pids: 100, cpus: None };

@@ -79,6 +79,23 @@ pub enum WorkspaceError {
         /// The most, in bytes.
         limit: u64,
     },
+    /// Sessions may not work on the host.
+    #[error(
+        "host mode is not enabled: the operator sets `enabled = true` in `[host]` of the configuration, and starts the daemon again"
+    )]
+    HostDisabled,
+    /// The host's tether can't be reached.
+    #[error("the host's tether can't be reached: {message}")]
+    HostAway {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// Not for the host.
+    #[error("the workspace is the host itself: {message}")]
+    NotOnHost {
+        /// Why not, and what to do instead.
+        message: &'static str,
+    },
     /// The workspace is being deleted.
     #[error("workspace {id} is being deleted")]
     Deleting {

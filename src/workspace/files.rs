@@ -141,7 +141,12 @@ impl Workspaces {
             let message = format!("a path of 1 to {LONGEST_PATH} bytes is needed");
             return Err(WorkspaceError::Invalid { field: "path", message });
         }
-        let id = self.resolve(id)?.id;
+        let record = self.resolve(id)?;
+        if record.host {
+            let message = "its files are carried by its own means (cp, scp, rsync), not through wharf";
+            return Err(WorkspaceError::NotOnHost { message });
+        }
+        let id = record.id;
         let hold = self.hold(&id);
         let client = self.attach(&id).await?;
         let lost = CancellationToken::new();

@@ -32,7 +32,7 @@ use crate::{
 /// How often one thing after the other may turn out to be missing while a container is brought up.
 const ATTEMPTS: usize = 6;
 /// How long a started container's tether has to answer.
-const UNTIL_CONNECTED: Duration = Duration::from_secs(30);
+pub(super) const UNTIL_CONNECTED: Duration = Duration::from_secs(30);
 
 /// One run of a container, from before its start until its end.
 #[derive(Clone, Default)]
@@ -341,16 +341,22 @@ pub(super) async fn recreate(shared: Arc<Shared>, mut record: WorkspaceRecord) -
     Ok(shared.store.commit(batch).await?)
 }
 
-/// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
-/// is finished later.
-pub(super) async fn delete(shared: Arc<Shared>, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
-    let id = record.id.clone();
+/// The first step of a deletion.
+pub(super) async fn mark_deleting(shared: &Shared, mut record: WorkspaceRecord) -> Result<(), WorkspaceError> {
     if !record.deleting {
         record.deleting = true;
         let mut batch = Batch::new();
         batch.put_workspace(record);
         shared.store.commit(batch).await?;
     }
+    Ok(())
+}
+
+/// Removes everything of the workspace: container, volumes, directory, and last its record, so that a crash in between
+/// is finished later.
+pub(super) async fn delete(shared: Arc<Shared>, record: WorkspaceRecord) -> Result<(), WorkspaceError> {
+    let id = record.id.clone();
+    mark_deleting(&shared, record).await?;
     let engine = &shared.engine;
     engine.remove_container(&names::container(&id)).await?;
     let volumes = names::volumes(&id);

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use tokio::sync::mpsc;
 
-use super::{WorkspaceError, Workspaces, names, shared::Slot};
+use super::{WorkspaceError, Workspaces, names, place::Place, shared::Slot};
 use crate::{
     domain::{WorkspaceId, WorkspaceStatus},
     engine::{Engine, EngineError},
@@ -37,7 +37,11 @@ impl Workspaces {
         let slot = self.shared.slot(&id);
         let (own, position) = slot.log.read(0).await.map_err(|e| WorkspaceError::Engine { message: e.to_string() })?;
         let tail = tail.min(MOST_LINES);
-        let theirs = engine_lines(&self.shared.engine, &id, tail).await;
+        let theirs = match slot.place {
+            Place::Container => engine_lines(&self.shared.engine, &id, tail).await,
+            // Its tether has a log of its own: the service's journal, or a file below the state directory.
+            Place::Host => String::new(),
+        };
         let mut lines: Vec<&str> = own.lines().chain(theirs.lines()).collect();
         lines.sort_by_key(|line| line.split(' ').next().unwrap_or_default());
         let from = lines.len().saturating_sub(tail);
@@ -64,7 +68,7 @@ impl Workspaces {
     async fn follow(&self, id: &WorkspaceId, slot: &Slot, position: u64, to: &mpsc::Sender<Bytes>) {
         tokio::select! {
             () = follow_own(slot, position, to) => {}
-            () = follow_engine(&self.shared.engine, id, slot, to) => {}
+            () = follow_engine(&self.shared.engine, id, slot, to), if slot.place == Place::Container => {}
             () = deleted(slot) => {}
         }
     }

@@ -54,6 +54,7 @@ impl Workspaces {
         {
             return self.same(name, &id, new.spec).map(|view| (view, false));
         }
+        self.shared.store.room_to_begin()?;
         let record = self.prepare(new.name.clone(), new.spec.clone(), None).await?;
         let view = self.view(&record)?;
         let mut batch = Batch::new();
@@ -111,6 +112,7 @@ impl Workspaces {
             setup: Setup::default(),
             ephemeral_of,
             created: Timestamp::now(),
+            host: false,
             deleting: false,
         })
     }
@@ -128,6 +130,13 @@ impl Workspaces {
         {
             let message = format!("the engine has no network `{network}`: `docker network create {network}` makes it");
             return Err(WorkspaceError::Invalid { field: "network", message });
+        }
+        if let Some(cpus) = spec.cpus
+            && let Some(there) = engine.cpus().await?
+            && cpus > f64::from(there)
+        {
+            let message = format!("the engine's machine has {there} cores, and {cpus} are more");
+            return Err(WorkspaceError::Invalid { field: "cpus", message });
         }
         if spec.disk.is_some() {
             let labels = [(LABEL_INSTANCE.to_owned(), self.shared.store.instance().to_string())].into();
@@ -256,11 +265,14 @@ impl Workspaces {
         Ok(known)
     }
 
-    /// Whether its container runs, by the engine's word.
+    /// Whether its container runs, by the engine's word, or the host's tether.
     ///
     /// # Errors
     /// `EngineUnreachable`, …
     pub async fn is_running(&self, id: &WorkspaceId) -> Result<bool, WorkspaceError> {
+        if self.is_host(id) {
+            return Ok(self.shared.host.runs().await);
+        }
         match self.shared.engine.inspect_container(&names::container(id)).await {
             Ok(container) => Ok(matches!(container.state, ContainerState::Running | ContainerState::Paused)),
             Err(EngineError::NotFound { .. }) => Ok(false),
@@ -325,6 +337,7 @@ impl Workspaces {
             error: record.setup.failure.clone(),
             spec,
             ephemeral: record.ephemeral_of.is_some(),
+            host: record.host,
             sessions,
             created: record.created,
         })

@@ -5,6 +5,8 @@
 //!                                        ▲
 //!  engine's events ──► watcher ──────────┘ what happened, what was seen
 //! ```
+//!
+//! The host itself is one, too, where the operator wants it (`host/`); which of the two a workspace is, is its `Place`.
 
 mod actor;
 mod changes;
@@ -13,6 +15,8 @@ mod connector;
 mod container;
 mod error;
 mod files;
+mod footing;
+mod host;
 mod host_socket;
 mod lifecycle;
 mod logbook;
@@ -21,6 +25,7 @@ mod manager;
 mod mounts;
 mod names;
 mod orphans;
+mod place;
 mod reasons;
 mod setup;
 mod shared;
@@ -36,6 +41,8 @@ pub use changes::WorkspaceChanges;
 pub use clock::{Clock, SystemClock};
 pub use error::{PathProblem, WorkspaceError, image_hint};
 pub use files::{Found, FoundKind, Put, PutKind};
+pub use footing::Footing;
+pub use host::{HostConfig, HostService};
 pub use logs::LogStream;
 pub use manager::Workspaces;
 pub use mounts::AllowedMount;

@@ -5,8 +5,16 @@ pub(super) const REMOVED: &str = "its container was removed by somebody";
 /// Somebody froze it.
 pub(super) const PAUSED: &str = "its container was paused by somebody";
 
+/// The host's tether went, and not by a call of ours.
+pub(super) const HOST_ENDED: &str = "the host's tether ended, and everything that it held with it";
+
 /// We removed it, to make another one.
 pub(super) const ANEW: &str = "its container is made anew";
+
+/// Whether a reason is the lack of memory.
+pub(super) fn is_memory(reason: &str) -> bool {
+    reason.contains("the memory limit of")
+}
 
 /// A process in it was killed for lack of memory, it goes on.
 pub(super) fn child_oom(limit: u64) -> String {
@@ -41,6 +49,9 @@ mod tests {
         assert_eq!(death(Some(137), false, 0), "its container was killed");
         assert!(death(Some(255), false, 0).contains("supervisor"));
         assert!(death(Some(3), false, 0).contains('3'));
-        assert!(child_oom(100 << 20).contains("100 MiB"));
+        assert!(
+            child_oom(100 << 20).contains("100 MiB") && is_memory(&child_oom(1)) && is_memory(&death(None, true, 1))
+        );
+        assert!(!is_memory(&death(Some(137), false, 1)));
     }
 }

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AllowedMount, Clock, SystemClock, WorkspaceError, actor::Actor, container::Defaults, host_socket::HostSockets,
-    logbook::Logbook, names, tether_volume::TetherVolume, usage::Uses, work::Command,
+    AllowedMount, Clock, SystemClock, WorkspaceError, actor::Actor, container::Defaults, host::Host, host::HostConfig,
+    host_socket::HostSockets, logbook::Logbook, names, place::Place, tether_volume::TetherVolume, usage::Uses,
+    work::Command,
 };
 use crate::{
     domain::{Credentials, WorkspaceId, WorkspaceRecord, WorkspaceStatus},
@@ -60,6 +61,8 @@ pub struct WorkspaceConfig {
     pub log_dir: PathBuf,
     /// Seals the environment.
     pub sealer: Sealer,
+    /// Whether sessions may work on the host itself.
+    pub host: HostConfig,
     /// Measures how long nobody has used a workspace.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,6 +73,7 @@ impl WorkspaceConfig {
     pub fn new(run_dir: PathBuf, sealer: Sealer) -> Self {
         Self {
             log_dir: run_dir.with_file_name("logs"),
+            host: HostConfig::new(run_dir.with_file_name("host")),
             mounts: Vec::new(),
             files_limit: 4 << 30,
             run_dir,
@@ -93,6 +97,14 @@ pub struct WorkspaceState {
     pub reason: Option<String>,
 }
 
+impl WorkspaceState {
+    /// Whether something was killed for lack of memory.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.reason.as_deref().is_some_and(super::reasons::is_memory)
+    }
+}
+
 /// Whether the engine answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineState {
@@ -106,6 +118,7 @@ pub enum EngineState {
 
 /// What others hold of a workspace's actor.
 pub(super) struct Slot {
+    pub(super) place: Place,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) state: watch::Sender<WorkspaceState>,
     pub(super) uses: Mutex<Uses>,
@@ -133,6 +146,7 @@ pub(super) struct Shared {
     pub(super) config: WorkspaceConfig,
     pub(super) sockets: HostSockets,
     pub(super) tether: TetherVolume,
+    pub(super) host: Host,
     pub(super) tracker: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) engine_state: watch::Sender<EngineState>,
@@ -151,6 +165,7 @@ impl Shared {
         Self {
             sockets: HostSockets::new(config.run_dir.clone(), config.transport, local),
             tether: TetherVolume::new(crate::embedded::TETHER),
+            host: Host::new(&config.host, store.instance()),
             engine_state: watch::Sender::new(EngineState::Connecting),
             slots: Mutex::default(),
             store,
@@ -172,8 +187,13 @@ impl Shared {
             return Arc::clone(slot);
         }
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let state = WorkspaceState { status: self.status_unseen(), reason: None };
+        // Of what is not in the store nothing is brought up.
+        let record = self.store.workspace(id).ok().flatten();
+        let place = record.as_ref().map_or(Place::Container, Place::of);
+        let status = if place == Place::Host { WorkspaceStatus::Stopped } else { self.status_unseen() };
+        let state = WorkspaceState { status, reason: None };
         let slot = Arc::new(Slot {
+            place,
             commands,
             state: watch::Sender::new(state),
             log: Logbook::at(self.config.log_dir.join(format!("{}.log", names::short(id)))),

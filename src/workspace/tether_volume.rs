@@ -21,6 +21,11 @@ const VOLUMES: &str = "wharf-tether-";
 /// What comes after a volume's name in the name of a container that fills it.
 const FILLING: &str = "-fill-";
 
+/// The beginning of a program's checksum.
+pub(super) fn version(program: &[u8]) -> String {
+    Sha256::digest(program)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The volume that holds one version of tether.
 pub(super) struct TetherVolume {
     program: &'static [u8],
@@ -35,7 +40,7 @@ pub(super) struct TetherVolume {
 impl TetherVolume {
     /// The volume for these bytes.
     pub(super) fn new(program: &'static [u8]) -> Self {
-        let version: String = Sha256::digest(program)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = version(program);
         Self {
             program,
             name: format!("{VOLUMES}{version}"),

@@ -7,6 +7,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::place::Place;
 use super::shared::Slot;
 use super::{Clock, WorkspaceError, Workspaces, work::Command};
 use crate::domain::{WorkspaceId, WorkspaceStatus};
@@ -53,6 +54,12 @@ impl Hold {
             *if agent { &mut uses.agents } else { &mut uses.holds } += 1;
         }
         Self { slot, clock, agent }
+    }
+
+    /// Whether it is the host that is used.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        self.slot.place == Place::Host
     }
 }
 

@@ -33,6 +33,9 @@ pub struct WorkspaceView {
     pub spec: WorkspaceSpec,
     /// Whether it goes with its session.
     pub ephemeral: bool,
+    /// Whether it is the host itself, without a container.
+    #[serde(default)]
+    pub host: bool,
     /// Its open sessions.
     pub sessions: usize,
     /// When it was made.

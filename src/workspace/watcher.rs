@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     WorkspaceError,
-    shared::{EngineState, Shared},
+    place::Place,
+    shared::{EngineState, Shared, Slot},
     work::Command,
 };
 use crate::{
@@ -69,7 +70,7 @@ async fn down(shared: &Arc<Shared>, why: String) {
     let changed = shared.engine_state.send_if_modified(|state| std::mem::replace(state, new.clone()) != new);
     if changed {
         tracing::warn!(why, "the engine can't be reached");
-        for (_, slot) in shared.all_slots() {
+        for (_, slot) in containers_of(shared) {
             slot.commands.send(Command::EngineGone(why.clone())).await.ok();
         }
     }
@@ -97,10 +98,15 @@ async fn look(shared: &Arc<Shared>) -> Result<(), WorkspaceError> {
             }
         }
     }
-    for (id, slot) in shared.all_slots() {
+    for (id, slot) in containers_of(shared) {
         slot.commands.send(Command::Seen(containers.remove(&id))).await.ok();
     }
     finish_deletions(shared).await
+}
+
+/// What the engine has nothing to say of is left out.
+fn containers_of(shared: &Shared) -> impl Iterator<Item = (WorkspaceId, Arc<Slot>)> {
+    shared.all_slots().into_iter().filter(|(_, slot)| slot.place == Place::Container)
 }
 
 async fn finish_deletions(shared: &Arc<Shared>) -> Result<(), WorkspaceError> {
@@ -109,7 +115,7 @@ async fn finish_deletions(shared: &Arc<Shared>) -> Result<(), WorkspaceError> {
         let page = shared.store.workspaces(before.as_ref(), PAGE)?;
         let Some(last) = page.last() else { return Ok(()) };
         before = Some(last.id.clone());
-        for record in page.into_iter().filter(|record| record.deleting) {
+        for record in page.into_iter().filter(|record| record.deleting && !record.host) {
             let slot = shared.slot(&record.id);
             slot.commands.send(Command::Delete { record: Box::new(record), reply: None }).await.ok();
         }

@@ -1,6 +1,10 @@
 //! WebSockets of events: the same as SSE, refused before they open, and a slow one costs nobody else anything.
 
-use super::support::Daemon;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use super::support::{Client, Daemon, PATIENCE, so, until};
 use super::ws::Ws;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,4 +87,128 @@ async fn a_slow_reader_is_never_dropped_and_costs_nobody_else() {
             assert_eq!(ws.json().await.expect("an event")["seq"], seq);
         }
     }
+}
+
+/// A WebSocket that was opened by hand: it reads nothing, and so answers no ping.
+async fn silent(daemon: &Daemon, path: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).await.expect("a connection");
+    let ask = format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(ask.as_bytes()).await.expect("asked");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    stream
+}
+
+async fn subscribers(client: &Client, wanted: u64) {
+    until("the number of subscribers", async || {
+        let now = &client.get("/v1/stats").await.expect(200)["subscribers"];
+        so(*now == wanted, now)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_no_ping_is_let_go_and_who_does_is_kept() {
+    let daemon = Daemon::start_with(&[], Some("ping_interval = \"100ms\"\n")).await;
+    let client = daemon.client();
+    let id = client.demo("it:ping").await;
+    client.turn(&id, "echo one").await;
+    let path = format!("/v1/sessions/{id}/events");
+    let mut kept = Ws::unix(&daemon, &format!("{path}?after=1")).await;
+    let kept = tokio::spawn(async move {
+        while let Some(event) = kept.json().await {
+            if event["type"] == "session.closed" {
+                return true;
+            }
+        }
+        false
+    });
+    let mut gone = [silent(&daemon, &path).await, silent(&daemon, "/v1/events").await];
+    subscribers(&client, 3).await;
+    subscribers(&client, 1).await;
+    for stream in &mut gone {
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
+        read.expect("bytes");
+        let told = String::from_utf8_lossy(&rest);
+        assert!(told.contains("no ping was answered"), "{told}");
+    }
+    client.delete(&format!("/v1/sessions/{id}")).await.expect(200);
+    assert!(kept.await.expect("no panic"), "who answers is there to the end");
+    subscribers(&client, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminals_client_that_answers_no_ping_is_let_go_too() {
+    let daemon = Daemon::start_with(&[], Some("ping_interval = \"100ms\"\n")).await;
+    let client = daemon.client();
+    client.post("/v1/workspaces", json!({ "name": "box", "image": "wharf/demo:latest" })).await.expect(201);
+    let path = "/v1/workspaces/box/terminals";
+    let made = client.post(path, json!({ "argv": ["/bin/sh", "-c", "exec sleep 1000"] })).await.expect(201);
+    let viewers = async |wanted: u64| {
+        until("the number of viewers", async || {
+            let now = &client.get(path).await.expect(200)["items"][0]["viewers"];
+            so(*now == wanted, now)
+        })
+        .await;
+    };
+    let _silent = silent(&daemon, &format!("{path}/{}", made["id"].as_str().expect("an id"))).await;
+    viewers(1).await;
+    viewers(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_of_server_sent_events_says_that_it_lives_and_a_client_that_is_gone_is_noticed() {
+    let daemon = Daemon::start_with(&[], Some("ping_interval = \"100ms\"\n")).await;
+    let client = daemon.client();
+    let id = client.demo("it:comments").await;
+    client.turn(&id, "echo one").await;
+    for path in [format!("/v1/sessions/{id}/events"), "/v1/events".to_owned()] {
+        let request = client.request("GET", &path).header("accept", "text/event-stream");
+        let mut response = request.send().await.expect("a stream");
+        let mut text = String::new();
+        while text.matches(": ping\n").count() < 3 {
+            let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.expect("in time").expect("bytes");
+            text.push_str(&String::from_utf8_lossy(&chunk.expect("it goes on")));
+        }
+        subscribers(&client, 1).await;
+        drop(response);
+        subscribers(&client, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_socket_takes_of_its_client_is_bounded() {
+    use futures_util::SinkExt as _;
+    use tokio_tungstenite::tungstenite::Message;
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let id = client.demo("it:frames").await;
+    client.turn(&id, "echo one").await;
+    let mut ws = Ws::unix(&daemon, &format!("/v1/sessions/{id}/events?type=session.closed")).await;
+    ws.send(Message::text("x".repeat(4096))).await;
+    // It may be closed before all of it is written.
+    let _ = ws.0.send(Message::text("x".repeat(5000))).await;
+    assert!(ws.next().await.is_none(), "a subscriber has nothing to say that is so long");
+    let path = format!("/v1/workspaces/{}/terminals", client.session(&id).await["workspace"].as_str().expect("an id"));
+    let made = client.post(&path, json!({ "argv": ["/bin/sh", "-c", "wc -c"], "pty": false })).await.expect(201);
+    let terminal = format!("{path}/{}", made["id"].as_str().expect("an id"));
+    let mut ws = Ws::unix(&daemon, &terminal).await;
+    assert_eq!(ws.json().await.expect("where it begins")["type"], "attached");
+    ws.send(Message::Binary(vec![b'x'; 1 << 20].into())).await;
+    let _ = ws.0.send(Message::Binary(vec![b'x'; (1 << 20) + 1].into())).await;
+    while ws.next().await.is_some() {}
+    // What was taken of it is with the program, and it runs on.
+    let mut again = Ws::unix(&daemon, &terminal).await;
+    again.send(Message::text(r#"{"type":"eof"}"#)).await;
+    let mut said = String::new();
+    while let Some(message) = again.next().await {
+        said.push_str(&String::from_utf8_lossy(&message.into_data()));
+    }
+    assert!(said.contains("1048576") && said.contains(r#""code":0"#), "{said}");
+    assert_eq!(client.get("/healthz").await.expect(200)["status"], "ok");
 }

@@ -55,7 +55,7 @@ pub const DEMO: Agent = Agent {
     name: "demo",
     models: ["demo-2", "demo-3"],
     wire: ["demo-2", "demo-3"],
-    process: "^/bin/wharf-demo-agent",
+    process: "^wharf-demo-agent",
     real: false,
     api: "",
     shows: 5_000_000,

@@ -110,3 +110,12 @@ async fn help_fits_a_screen() {
     bare.expect(2);
     assert!(wharf.run(&["--version"]).await.expect(0).starts_with("wharf "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_are_on_a_terminal_only() {
+    let daemon = Daemon::start().await;
+    let piped = Wharf::of(&daemon).run(&["send", "nobody", "hello"]).await;
+    assert!(piped.err.starts_with("error:") && !piped.err.contains('\u{1b}'), "{piped:?}");
+    let mut shown = super::screen::Terminal::open(&daemon, &["send", "nobody", "hello"]);
+    shown.wait("\u{1b}[31merror:\u{1b}[0m");
+}

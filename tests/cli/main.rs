@@ -8,4 +8,7 @@ mod commands;
 mod doctor;
 mod errors;
 mod program;
+mod routes;
+mod screen;
+mod shell;
 mod turns;

@@ -9,9 +9,11 @@ mod damage;
 mod disk;
 mod driven;
 mod engine;
+mod floods;
 mod fuse;
 mod inside;
 mod ledger;
+mod memory;
 mod mounts;
 mod plan;
 mod power;
@@ -32,13 +34,14 @@ use plan::Plan;
 type Part = for<'a> fn(&'a Plan, &'a mut Ledger) -> Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// The parts: name, faults in the short run, of a hundred rounds in the long one.
-const PARTS: [(&str, u64, u64, Part); 6] = [
+const PARTS: [(&str, u64, u64, Part); 7] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
     ("power", 6, 100, |plan, ledger| Box::pin(power::run(plan, ledger))),
     ("stores", 8, 100, |plan, ledger| Box::pin(stores::run(plan, ledger))),
+    ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
 ];
 
 fn number(name: &str) -> Option<u64> {

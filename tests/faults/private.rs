@@ -52,12 +52,12 @@ impl PrivateEngine {
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).map_err(|e| e.to_string())?;
         // A pid file of one that was killed keeps the next from starting, where its number is in use again.
         let _ = std::fs::remove_file(self.path("pid"));
-        let mut command = Command::new("dockerd");
-        command.arg("--host").arg(self.host());
+        // In a network of its own: one without a bridge removes that of the machine's engine where it sees it.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "dockerd"]).arg("--host").arg(self.host());
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(flag).arg(self.path(name));
         }
-        // The machine's bridge and packet filter are not the tests'.
         command.args([
             "--bridge",
             "none",

@@ -96,7 +96,12 @@ impl World {
     async fn nothing_runs_on(&self, ledger: &mut Ledger) {
         for container in self.docker(&["ps", "-q", "--filter", &self.label()]).unwrap_or_default().lines() {
             let looked = until("the end of what turns started", async || {
-                let top = self.docker(&["top", container, "-eo", "args"]).unwrap_or_default();
+                let top = match self.docker(&["top", container, "-eo", "pid,args"]) {
+                    Ok(top) => top,
+                    // It has gone to rest meanwhile.
+                    Err(why) if why.contains("not running") || why.contains("No such container") => return Ok(()),
+                    Err(why) => return Err(why),
+                };
                 let left: Vec<_> = top.lines().skip(1).filter(|line| line.contains("tok-")).collect();
                 if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
             });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::support::{Client, Daemon, PATIENCE};
+use super::ws::Ws;
 
 /// A reader of the stream of everything, which checks that each session's events come once and in order.
 struct All {
@@ -175,4 +176,47 @@ async fn the_stream_of_everything_is_filtered_by_workspace_session_and_type() {
     client.delete(&format!("/v1/sessions/{one}?purge=true")).await.expect(200);
     let (left, _) = pages(&client, "", 1000).await;
     assert!(left.iter().all(|(session, _)| *session == two) && !left.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_of_everything_is_a_websocket_too_with_the_same_events_and_resumed_by_their_cursors() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client();
+    let (one, two) = (client.demo("ws:one").await, client.demo("ws:two").await);
+    let mut live = Ws::unix(&daemon, "/v1/events").await;
+    let mut sse = All::open(&client, "", None, BTreeMap::new()).await;
+    for session in [&one, &two, &one] {
+        client.turn(session, "echo hello").await;
+    }
+    let last = client.session(&one).await["last_seq"].as_u64().expect("a number");
+    let mut cursors = Vec::new();
+    loop {
+        let event = sse.next().await.expect("the stream goes on");
+        let mut message = live.json().await.expect("a message");
+        let cursor = message.as_object_mut().expect("an object").shift_remove("cursor").expect("a cursor");
+        assert_eq!((&message, cursor.as_str()), (&event, sse.cursor.as_deref()));
+        cursors.push(cursor.as_str().expect("text").to_owned());
+        if event["session"] == one.as_str() && event["seq"] == last {
+            break;
+        }
+    }
+    // From any event's cursor the next one comes, and each after it, once.
+    for (n, cursor) in cursors.iter().enumerate().step_by(7) {
+        let mut resumed = Ws::unix(&daemon, &format!("/v1/events?after={cursor}")).await;
+        for expected in &cursors[n + 1..] {
+            assert_eq!(resumed.json().await.expect("a message")["cursor"], expected.as_str());
+        }
+    }
+    let mut ends = Ws::unix(&daemon, &format!("/v1/events?session={one}&type=turn.ended")).await;
+    for _ in 0..2 {
+        let end = ends.json().await.expect("a message");
+        assert_eq!((&end["session"], &end["type"]), (&json!(one), &json!("turn.ended")));
+    }
+    let mut now = Ws::unix(&daemon, "/v1/events?after=now").await;
+    client.prompt(&two, "echo more").await;
+    assert_eq!(now.json().await.expect("a message")["session"], two.as_str());
+    let late = Ws::unix(&daemon, "/v1/sessions/ws:late/events?wait=true");
+    let mut late = late.await;
+    client.demo("ws:late").await;
+    assert_eq!(late.json().await.expect("an event")["type"], "session.created");
 }

@@ -2,6 +2,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../access/ws.rs"]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod ws;
 
 #[path = "../store_common/mod.rs"]
 mod store_common;

@@ -1,140 +1,11 @@
-//! Idleness on a clock of the test's own, with the rooms of the daemon in this process.
+//! Idleness on a clock of the test's own.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use wharf::agent::{Catalogue, Surroundings};
-use wharf::domain::{WorkspaceId, WorkspaceStatus};
-use wharf::engine::{DEFAULT_ENDPOINT, Engine};
-use wharf::seal::Sealer;
-use wharf::session::{NewPrompt, Rules, SessionChanges, Sessions, Subscription, Timeouts};
-use wharf::store::{Options, Store};
-use wharf::workspace::{Clock, WorkspaceConfig, Workspaces};
+use wharf::domain::WorkspaceStatus;
+use wharf::session::SessionChanges;
+use wharf::terminal::Terminals;
 
-use super::support::{PATIENCE, TetherVolumes, clean};
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A clock that stands until it is told.
-#[derive(Debug)]
-struct Hands(watch::Sender<Duration>);
-
-impl Clock for Hands {
-    fn now(&self) -> Duration {
-        *self.0.borrow()
-    }
-
-    fn until(&self, at: Duration) -> BoxFuture<'static, ()> {
-        let mut now = self.0.subscribe();
-        Box::pin(async move {
-            // The clock lives as long as who waits for it.
-            let _ = now.wait_for(|now| *now >= at).await;
-        })
-    }
-}
-
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn credential(&self, _: &str) -> Result<String, String> {
-        Err("there are none".to_owned())
-    }
-
-    fn file(&self, _: &Path) -> Result<String, String> {
-        Err("there are none".to_owned())
-    }
-}
-
-/// The rooms, and what is to be cleaned up after them.
-struct World {
-    clock: Arc<Hands>,
-    sessions: Sessions,
-    workspaces: Workspaces,
-    store: Store,
-    stop: CancellationToken,
-    _dir: tempfile::TempDir,
-    _tether: TetherVolumes,
-}
-
-impl World {
-    fn new() -> Self {
-        let (dir, tether) = (tempfile::tempdir().expect("a directory"), TetherVolumes::hold());
-        let clock = Arc::new(Hands(watch::Sender::new(Duration::ZERO)));
-        let store = Store::open(&dir.path().join("store"), Options::default()).expect("a store");
-        let sealer = Sealer::open_or_create(dir.path()).expect("a key");
-        let endpoint = std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_ENDPOINT.to_owned());
-        let engine = Engine::new(&endpoint).expect("an endpoint");
-        let mut config = WorkspaceConfig::new(dir.path().join("run"), sealer.clone());
-        config.clock = clock.clone();
-        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let workspaces = Workspaces::new(store.clone(), engine, config, tracker.clone(), stop.clone());
-        let catalogue = Arc::new(Catalogue::new(BTreeMap::new()).expect("the built-in agents"));
-        let rules = Rules { idle: Some(30 * MINUTE), ..Rules::default() };
-        let sessions = Sessions::new(
-            store.clone(),
-            workspaces.clone(),
-            catalogue,
-            sealer,
-            Arc::new(Nothing),
-            Timeouts::default(),
-            rules,
-            tracker,
-            stop.clone(),
-        );
-        Self { clock, sessions, workspaces, store, stop, _dir: dir, _tether: tether }
-    }
-
-    fn pass(&self, time: Duration) {
-        self.clock.0.send_modify(|now| *now += time);
-    }
-
-    async fn prompt(&self, id: &str, text: &str) {
-        let prompt: NewPrompt = serde_json::from_value(json!({ "content": text })).expect("a prompt");
-        self.sessions.prompt(id, prompt, None).await.expect("accepted");
-    }
-
-    async fn until_workspace_is(&self, id: &WorkspaceId, status: WorkspaceStatus) {
-        let mut state = self.workspaces.watch(id);
-        let stopped = state.wait_for(|state| state.status == status);
-        tokio::time::timeout(PATIENCE, stopped).await.expect("in time").expect("the workspace is there");
-    }
-
-    async fn status(&self, id: &str) -> String {
-        let view = self.sessions.get(id).await.expect("it is there");
-        serde_json::to_value(view.status).expect("a text").as_str().expect("a text").to_owned()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        clean(self.store.instance().as_str());
-    }
-}
-
-/// Reads until the frames hold a text.
-async fn until(events: &mut Subscription, text: &str) {
-    let read = async {
-        loop {
-            let frames = events.next().await.expect("it can be read").expect("the log goes on");
-            if String::from_utf8_lossy(&frames).contains(text) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no {text} in time"));
-}
+use super::world::{MINUTE, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_suspended_after_half_an_hour_without_a_turn_a_queue_or_a_terminal() {
@@ -170,5 +41,36 @@ async fn a_session_is_suspended_after_half_an_hour_without_a_turn_a_queue_or_a_t
     world.prompt(id, "recall").await;
     until(&mut events, "slow 15").await;
     assert_eq!(world.workspaces.watch(workspace).borrow().status, WorkspaceStatus::Running);
+    world.sessions.close(id, false).await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_terminal_keeps_its_workspace_awake_and_when_it_is_gone_the_idle_clock_starts() {
+    let world = World::new();
+    let new = serde_json::from_value(json!({ "agent": "demo" })).expect("a session");
+    let session = world.sessions.create(new).await.expect("made").session;
+    let (id, workspace) = (session.id.as_str(), &session.workspace);
+    let mut events = world.sessions.subscribe(id, 0).await.expect("subscribed");
+    world.prompt(id, "echo here").await;
+    until(&mut events, "\"stop_reason\":\"end_turn\"").await;
+    let terminals = Terminals::new(world.workspaces.clone(), world.tracker.clone(), world.stop.clone());
+    let shell = serde_json::from_value(json!({ "cols": 80, "rows": 24 })).expect("a terminal");
+    let shell = terminals.create(workspace.as_str(), shell).await.expect("it is started");
+    let viewer = terminals.attach(workspace.as_str(), &shell.id, [None, None]).await.expect("it is there");
+    world.sessions.change(id, SessionChanges::default()).await.expect("the half hour begins now");
+    for _ in 0..5 {
+        world.pass(40 * MINUTE);
+        assert_eq!(world.status(id).await, "idle");
+    }
+    drop(viewer);
+    world.pass(29 * MINUTE);
+    assert_eq!(world.status(id).await, "idle");
+    assert_eq!(world.workspaces.watch(workspace).borrow().status, WorkspaceStatus::Running);
+    world.pass(MINUTE);
+    until(&mut events, "\"status\":\"suspended\"").await;
+    world.until_workspace_is(workspace, WorkspaceStatus::Stopped).await;
+    // It was ended once: whoever had ended it while the terminal was there would have woken nothing again.
+    let page = world.sessions.events(id, 0, 1000, &["agent.exited".to_owned()]).await.expect("a page");
+    assert_eq!(page.items.len(), 1, "{:?}", page.items);
     world.sessions.close(id, false).await.expect("closed");
 }

@@ -1,6 +1,8 @@
 //! The rules of sessions and workspaces, a test for each, named after its rule; what needs no daemon is tested beside
 //! the code (`session/state/tests/rules.rs`).
 
+#[path = "../store_common/mod.rs"]
+mod store_common;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -8,11 +10,19 @@ mod busy;
 mod caps;
 mod clock;
 mod close;
+mod delivery;
 mod dirty;
+mod errors;
 mod idle;
 mod keys;
+mod memory;
 mod queue;
 mod recovery;
+mod retention;
+mod store;
+mod stuck;
+mod table;
+mod world;
 
 use serde_json::{Value, json};
 use support::{Client, Daemon};

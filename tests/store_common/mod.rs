@@ -55,6 +55,7 @@ pub(crate) fn workspace(id: &WorkspaceId) -> WorkspaceRecord {
         setup: wharf::domain::Setup::default(),
         ephemeral_of: None,
         created: Timestamp::from_millis(0),
+        host: false,
         deleting: false,
     }
 }

@@ -138,9 +138,27 @@ impl Daemon {
 
     /// Starts the program; it need not answer yet.
     pub fn spawn(&mut self) {
+        self.spawn_as(self.command());
+    }
+
+    /// Starts the program such that a write beyond a limit on the size of files is refused instead of ending it: the
+    /// shell ignores the signal, and what it becomes goes on ignoring it.
+    pub fn spawn_ignoring_limits(&mut self) {
+        let plain = self.command();
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.spawn_as(command);
+    }
+
+    fn spawn_as(&mut self, mut command: Command) {
         self.logged = self.log_text().len();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("a log");
-        let mut command = self.command();
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         self.child = Some(command.spawn().expect("the daemon starts"));
     }
@@ -171,6 +189,11 @@ impl Daemon {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Whether it was started and not ended since.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Ends it at once, as a crash would.

@@ -49,7 +49,7 @@ const BUILT_IN: [BuiltIn<'_>; 4] = [
     BuiltIn {
         name: "demo",
         protocol: Protocol::Acp,
-        argv: &["/bin/wharf-demo-agent"],
+        argv: &["wharf-demo-agent"],
         defaults: &[],
         pass_env: &[],
         image: "wharf/demo:latest",

@@ -71,6 +71,12 @@ impl AgentEntry {
         }
     }
 
+    /// Stands for an agent that the catalogue does not have any more: nothing of it can be started.
+    #[must_use]
+    pub fn absent(name: &str) -> Self {
+        Self::new(name.to_owned(), Protocol::default())
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -77,7 +77,7 @@ fn built_in_agents_are_there_and_can_be_changed() {
     assert_eq!((value(&claude, "UNSET"), value(&claude, "DISABLE_AUTOUPDATER")), (None, Some("1")));
     assert_eq!(agents.get("claude").unwrap().image(), "mine:1");
     let demo = launch(&agents, "demo", &options);
-    assert_eq!(demo, Launch { argv: vec!["/bin/wharf-demo-agent".into()], ..Launch::default() });
+    assert_eq!(demo, Launch { argv: vec!["wharf-demo-agent".into()], ..Launch::default() });
     assert_eq!(agents.get("mine").unwrap().image(), WORKSPACE_IMAGE);
 }
 

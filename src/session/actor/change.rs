@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Actor;
 use crate::agent::adapter::{Adapter, Output, Unsupported};
 use crate::domain::{PermissionPolicy, SessionRecord};
+use crate::session::shared::with_room;
 use crate::session::state::{Input, Step};
 use crate::session::{SessionChanges, SessionError};
 use crate::store::{Batch, StoreError};
@@ -46,7 +47,7 @@ impl Actor {
         }
         let permissions = (record.permissions != self.record.permissions).then_some(record.permissions);
         let mut probe = Batch::new();
-        probe.put_session(record.clone()).check().map_err(too_large)?;
+        probe.put_session(with_room(&record)).check().map_err(too_large)?;
         let outputs = self.choose(model.as_deref(), mode.as_deref(), permissions);
         let outputs = outputs.map_err(|Unsupported(why)| SessionError::Unsupported(why))?;
         let mut step = Step::default();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Actor;
-use super::mailbox::{Command, Reply};
+use super::mailbox::{Command, Reply, refuse};
 use super::waiters::Waiter;
 use crate::agent::adapter::Unsupported;
 use crate::domain::{Caps, PermissionRecord, PermissionState, PromptNumber, PromptRecord, Timestamp, WhenBusy};
@@ -15,8 +15,19 @@ use crate::store::{IdempotencyRecord, StoreError};
 const QUEUE_MAX: usize = 100;
 
 impl Actor {
-    /// Serves one command. A reply that nobody waits for any more is no error.
+    /// Serves one command, if its agent is there for it: without it, it can be brought to rest and closed, and no more.
     pub(super) async fn command(&mut self, command: Command) -> Result<(), StoreError> {
+        match self.absent.clone() {
+            Some(error) if !command.is_of_rest() => {
+                refuse(command, error);
+                Ok(())
+            }
+            _ => self.serve_command(command).await,
+        }
+    }
+
+    /// Serves one command. A reply that nobody waits for any more is no error.
+    async fn serve_command(&mut self, command: Command) -> Result<(), StoreError> {
         match command {
             Command::Prompt { content, when_busy, idempotency, reply } => {
                 let accepted = self.accept(content, when_busy, idempotency).await;
@@ -40,9 +51,9 @@ impl Actor {
                 self.wake_error = None;
                 self.handle([Input::Wake]).await
             }
-            Command::Suspend { reply } => {
+            Command::Suspend { by_hand, reply } => {
                 self.waiters.push(Waiter::Rest { reply });
-                self.handle([Input::Suspend]).await
+                self.handle([Input::Suspend { by_hand }]).await
             }
             Command::Close { reply } => {
                 self.waiters.push(Waiter::Closed { reply });

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use super::Actor;
 use crate::crash::point;
-use crate::domain::{Event, EventData, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp};
+use crate::domain::{
+    Event, EventData, PermissionState, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp,
+};
 use crate::session::sealed;
 use crate::session::state::{PromptChange, Step};
 use crate::store::{Batch, StoreError};
+
+/// After how many bytes a run ends: what the agent says of itself may become six times as long.
+const RUN_BYTES: usize = 8 << 20;
 
 impl Actor {
     /// Makes a step durable, shows its events, does its effects, and answers who waited for it.
@@ -21,15 +26,15 @@ impl Actor {
         extra: impl FnOnce(&mut Batch, &Self),
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        let run = self.render(std::mem::take(&mut step.events));
+        let runs = self.render(std::mem::take(&mut step.events));
         self.write_prompts(std::mem::take(&mut step.prompts), &mut batch)?;
         let now = Timestamp::now();
-        let worth_it = run.is_some() || step.dirty || !step.permissions.is_empty() || !batch.is_empty();
+        let worth_it = !runs.is_empty() || step.dirty || !step.permissions.is_empty() || !batch.is_empty();
         if worth_it {
             for permission in &step.permissions {
                 batch.put_permission(self.id.clone(), permission);
             }
-            if let Some(run) = &run {
+            for run in &runs {
                 batch.append(self.id.clone(), run);
             }
             self.state.p.adapter = match &self.state.p.process {
@@ -52,7 +57,7 @@ impl Actor {
             self.shared.store.commit_when_possible(batch).await?;
             point("step-durable");
         }
-        if let Some(run) = run {
+        for run in runs {
             self.log.publish(run);
             point("step-shown");
         }
@@ -71,20 +76,23 @@ impl Actor {
         Ok(())
     }
 
-    /// Gives the events their numbers and their bytes.
-    fn render(&mut self, events: Vec<(Option<PromptNumber>, EventData)>) -> Option<Run> {
-        if events.is_empty() {
-            return None;
-        }
-        let first_seq = self.state.p.last_seq + 1;
+    /// Gives the events their numbers and their bytes: one run, or more where one would be too long.
+    fn render(&mut self, events: Vec<(Option<PromptNumber>, EventData)>) -> Vec<Run> {
         let time = Timestamp::now();
-        let mut bytes = Vec::new();
-        for (turn, data) in &events {
+        let (mut runs, mut bytes) = (Vec::new(), Vec::new());
+        let mut first_seq = self.state.p.last_seq + 1;
+        let left = events.len();
+        for (n, (turn, data)) in events.into_iter().enumerate() {
             self.state.p.last_seq += 1;
-            let turn = turn.map(PromptRecord::turn_name);
-            Run::render(&Event { seq: self.state.p.last_seq, session: &self.id, turn, time, data }, &mut bytes);
+            let (seq, turn) = (self.state.p.last_seq, turn.map(PromptRecord::turn_name));
+            Run::render(&Event { seq, session: &self.id, turn, time, data: &data }, &mut bytes);
+            if bytes.len() >= RUN_BYTES || n + 1 == left {
+                let bytes = std::mem::take(&mut bytes).into();
+                runs.push(Run { first_seq, count: seq + 1 - first_seq, bytes });
+                first_seq = seq + 1;
+            }
         }
-        Some(Run { first_seq, count: events.len() as u64, bytes: bytes.into() })
+        runs
     }
 
     fn write_prompts(&self, changes: Vec<(PromptNumber, PromptChange)>, batch: &mut Batch) -> Result<(), StoreError> {
@@ -119,8 +127,16 @@ impl Actor {
     /// Deletes a prompt, and with it the `Idempotency-Key` that stood for it.
     fn drop_prompt(&self, n: PromptNumber, known: Option<PromptRecord>, batch: &mut Batch) -> Result<(), StoreError> {
         let record = known.map_or_else(|| self.shared.store.prompt(&self.id, n), |record| Ok(Some(record)))?;
+        let time = record.as_ref().map(|record| record.time);
         if let Some(key) = record.and_then(|record| record.idempotency_key) {
             batch.delete_idempotency(self.id.clone(), key);
+        }
+        // What was asked in a turn goes with it; so does what was asked before it and outside of any.
+        for permission in self.shared.store.permissions(&self.id)? {
+            let before = permission.prompt.map_or(Some(permission.time) < time, |of| of <= n);
+            if before && permission.state != PermissionState::Pending {
+                batch.delete_permission(self.id.clone(), permission.id);
+            }
         }
         batch.delete_prompt(self.id.clone(), n);
         Ok(())

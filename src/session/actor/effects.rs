@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
 use super::Actor;
+use super::casualty::Casualty;
 use super::feed::Feed;
 use crate::agent::Secrets;
 use crate::crash::point;
 use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
-use crate::session::state::{Effect, Input, Step};
+use crate::session::state::{Effect, Input, Link, Step};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, TetherClient, TetherError};
-use crate::workspace::{EngineState, WorkspaceError, WorkspaceState};
+use crate::workspace::{EngineState, Footing, WorkspaceError, WorkspaceState};
 
 /// The shortest and the longest wait between two tries to reach an engine that is away.
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -24,7 +26,7 @@ pub(super) enum Done {
     /// Something for the state machine.
     Input(Input),
     /// The workspace was asked for.
-    Woken(Result<Option<TetherClient>, WorkspaceError>),
+    Woken(Result<Option<TetherClient>, WorkspaceError>, Option<OwnedSemaphorePermit>),
     /// The process was asked for; the flag tells whether it was started by this; and what nobody is to see of it.
     Attached(Result<Attachment, TetherError>, Option<bool>, Secrets),
     /// The own workspace was deleted.
@@ -51,6 +53,10 @@ impl Actor {
                 Effect::End { process, force } => self.end_process(process, force),
                 Effect::Forget { process } => self.forget(process),
                 Effect::ArmCancel { n } => self.arm_cancel(n),
+                Effect::ArmEnd { process } => {
+                    let message = "its start did not come to an end".to_owned();
+                    self.after(self.shared.timeouts.patience, Input::EndFailed { process, message });
+                }
                 Effect::ArmHandshake { process } => {
                     self.after(self.shared.timeouts.handshake, Input::HandshakeTimeout { process });
                 }
@@ -66,23 +72,23 @@ impl Actor {
             Err(e) if e.is_cancelled() => Done::Nothing,
             Err(e) => {
                 tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
-                Done::Input(Input::WakeFailed {
-                    message: "an internal error; see the daemon's log".into(),
-                    retry: false,
-                })
+                (self.feed, self.client) = (None, None);
+                let message = "an internal error, see the daemon's log: restore the session to try again";
+                Done::Input(Input::Broken { message: message.to_owned() })
             }
         };
         match done {
             Done::Nothing => Ok(()),
             Done::Input(input) => self.handle([input]).await,
-            Done::Woken(Ok(Some(client))) => {
+            Done::Woken(Ok(Some(client)), place) => {
+                self.place = place;
                 self.retries = 0;
                 self.client = Some(client);
                 self.handle([Input::WorkspaceUp]).await
             }
-            Done::Woken(Ok(None)) => self.handle([Input::WorkspaceDown]).await,
-            Done::Woken(Err(e)) => {
-                let retry = matches!(e, WorkspaceError::EngineUnreachable { .. });
+            Done::Woken(Ok(None), _) => self.handle([Input::WorkspaceDown]).await,
+            Done::Woken(Err(e), _) => {
+                let retry = matches!(e, WorkspaceError::EngineUnreachable { .. } | WorkspaceError::HostAway { .. });
                 let message = e.to_string();
                 self.wake_error = Some(e);
                 self.handle([Input::WakeFailed { message, retry }]).await
@@ -108,6 +114,8 @@ impl Actor {
         started: Option<bool>,
     ) -> Result<(), StoreError> {
         match (result, started, self.state.p.process.as_ref()) {
+            // Nobody waits for it any more.
+            (Ok(_), ..) if self.state.link != Link::Starting => Ok(()),
             (Ok(attachment), started, Some(process)) => {
                 self.feed = Some(Feed::new(process, attachment.events));
                 let input = match started {
@@ -135,7 +143,9 @@ impl Actor {
 
     /// Tells the session's subscribers what became of the container.
     pub(super) async fn workspace_changed(&mut self) -> Result<(), StoreError> {
-        let WorkspaceState { status, reason } = self.workspace.borrow_and_update().clone();
+        let state = self.workspace.borrow_and_update().clone();
+        self.casualty.note(&state);
+        let WorkspaceState { status, reason } = state;
         let workspace = self.record.workspace.clone();
         self.handle([Input::WorkspaceChanged { workspace, status, reason }]).await
     }
@@ -143,9 +153,11 @@ impl Actor {
     /// Tries again after `wait`, or as soon as the engine is seen again; never at once, as what is seen may be old.
     fn when_the_engine_is_back(&mut self, wait: Duration) {
         let mut engine = self.shared.workspaces.engine_state();
+        // Nobody tells when the host's tether comes.
+        let on_host = self.shared.workspaces.is_host(&self.record.workspace);
         self.tasks.spawn(async move {
             tokio::time::sleep(RETRY_MIN.min(wait)).await;
-            let back = engine.wait_for(|state| *state == EngineState::Up);
+            let back = engine.wait_for(|state| *state == EngineState::Up && !on_host);
             let _ = tokio::time::timeout(wait.saturating_sub(RETRY_MIN), back).await;
             Done::Input(Input::RetryWake)
         });
@@ -162,15 +174,21 @@ impl Actor {
         let (workspaces, id) = (self.shared.workspaces.clone(), self.record.workspace.clone());
         self.wake_error = None;
         self.use_workspace();
-        let shared = self.shared.clone();
+        let (shared, asked) = (self.shared.clone(), self.asked_for.clone());
         self.tasks.spawn(async move {
+            let place = tokio::select! {
+                biased;
+                () = asked.cancelled() => None,
+                place = shared.recoveries.clone().acquire_owned() => place.ok(),
+            };
             // A start of the daemon wakes its sessions in turn, not all at once.
-            let _permit = shared.wakes.acquire().await;
+            // The host waits for no engine, and so not for those that do.
+            let _permit = if workspaces.is_host(&id) { None } else { shared.wakes.acquire().await.ok() };
             point("workspace-asked");
             if only_if_running && !workspaces.is_running(&id).await.unwrap_or(false) {
-                return Done::Woken(Ok(None));
+                return Done::Woken(Ok(None), None);
             }
-            Done::Woken(workspaces.attach(&id).await.map(Some))
+            Done::Woken(workspaces.attach(&id).await.map(Some), place)
         });
     }
 
@@ -180,6 +198,7 @@ impl Actor {
     }
 
     fn start_process(&mut self, process: String) {
+        self.casualty = Casualty::default();
         let Some(client) = self.client.clone() else { return };
         let resumed = self.state.p.agent_session_id.is_some();
         let options = self.starting.clone().ok_or(SessionError::Stopping);
@@ -194,7 +213,8 @@ impl Actor {
         self.forget_left(client.clone(), self.tether_id(&process));
         self.tasks.spawn(async move {
             let failed = |message| Done::Input(Input::StartFailed { message });
-            let (request, secrets) = match tokio::task::spawn_blocking(|| start.finish()).await {
+            let footing = Footing::of(&client);
+            let (request, secrets) = match tokio::task::spawn_blocking(move || start.finish(&footing)).await {
                 Ok(Ok(ready)) => ready,
                 Ok(Err(why)) => return failed(format!("{why}; then restore the session")),
                 Err(e) => return failed(format!("an internal error: {e}")),

@@ -58,6 +58,7 @@ impl Actor {
                 self.watch.heard = self.shared.clock.now();
                 bytes += output.len();
             }
+            self.casualty.listen(&event, &self.workspace).await;
             self.process_event(event, &mut step);
             next = match &mut self.feed {
                 Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
@@ -79,7 +80,8 @@ impl Actor {
             ProcessEvent::Exited { code, signal, lost } => {
                 self.last_lines(step);
                 let stderr = self.feed.take().map(|feed| feed.stderr_tail).unwrap_or_default();
-                self.apply(Input::Exited { code, signal, lost, stderr }, step);
+                let why = self.casualty.why(signal, lost);
+                self.apply(Input::Exited { code, signal, lost, stderr, why }, step);
             }
             ProcessEvent::Detached { reason } => {
                 self.feed = None;

@@ -12,10 +12,7 @@ use crate::domain::WorkspaceRecord;
 use crate::seal::Sealer;
 use crate::session::SessionError;
 use crate::tether::client::StartProcess;
-use crate::workspace::WorkspaceError;
-
-/// The user that agents run as, in every image.
-const AGENT_UID: u32 = 1000;
+use crate::workspace::{Footing, WorkspaceError};
 
 /// A start of which only what the agent itself brings along is missing: that may have to be read from files.
 pub(super) struct Start {
@@ -44,19 +41,15 @@ impl Given {
 }
 
 impl Start {
-    /// The request to tether, and what nobody is to see of it. Reads files: not for a task that others wait behind.
-    pub(super) fn finish(self) -> Result<(StartProcess, Secrets), String> {
+    /// The request to the tether of which this is the footing, and what nobody is to see of it. Reads files: not for a task
+    /// that others wait behind.
+    pub(super) fn finish(self, footing: &Footing) -> Result<(StartProcess, Secrets), String> {
         let Self { entry, surroundings, options, id, given } = self;
         let own = Own { workspace: &given.workspace, session: &given.session };
         let launch = entry.launch(&options, &own, &*surroundings).map_err(|e| e.to_string())?;
         let mut secrets = given.secrets();
         secrets.join(&launch.secrets);
-        let mut env = vec![
-            ("HOME".to_owned(), "/home/agent".to_owned()),
-            ("USER".to_owned(), "agent".to_owned()),
-            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ];
+        let mut env = footing.env();
         env.extend(given.workspace);
         env.extend(launch.env);
         env.extend(given.session);
@@ -64,10 +57,10 @@ impl Start {
             id,
             argv: launch.argv,
             env,
-            files: launch.files,
+            files: launch.files.into_iter().map(|(path, text)| (footing.place(&path), text)).collect(),
             cwd: options.cwd,
-            uid: AGENT_UID,
-            gid: AGENT_UID,
+            uid: footing.uid,
+            gid: footing.gid,
             pty: None,
         };
         Ok((request, secrets))

@@ -22,8 +22,8 @@ pub(in crate::session) enum Command {
     Answer { permission: String, answer: PermissionAnswer, reply: Reply<PermissionRecord> },
     /// Have the agent ready.
     Wake { reply: Reply<()> },
-    /// End the agent and rest.
-    Suspend { reply: Reply<()> },
+    /// End the agent and rest; `by_hand`: until the next request.
+    Suspend { by_hand: bool, reply: Reply<()> },
     /// Close the session.
     Close { reply: Reply<()> },
     /// Forget the conversation.
@@ -36,6 +36,13 @@ pub(in crate::session) enum Command {
     Recreate { reason: Option<String>, reply: Reply<()> },
     /// Only tell when nothing is being woken or started any more.
     Settle { reply: Reply<()> },
+}
+
+impl Command {
+    /// Whether it needs no agent: it brings one to rest, or only looks.
+    pub(super) const fn is_of_rest(&self) -> bool {
+        matches!(self, Self::Suspend { .. } | Self::Close { .. } | Self::Settle { .. })
+    }
 }
 
 /// Who holds an actor's mailbox.
@@ -71,22 +78,11 @@ impl Handle {
     }
 }
 
-/// Answers everything that comes to a session that could not be loaded.
+/// Answers everything that came to a session that can't be served.
 pub(super) async fn refuse_all(mut commands: mpsc::Receiver<Command>, error: &SessionError) {
     commands.close();
     while let Some(command) = commands.recv().await {
-        let error = match error {
-            SessionError::UnknownAgent { name, known } => {
-                SessionError::UnknownAgent { name: name.clone(), known: known.clone() }
-            }
-            SessionError::NotFound { looked_up } => SessionError::NotFound { looked_up: looked_up.clone() },
-            SessionError::Store(e) => SessionError::Store(e.clone()),
-            other => {
-                tracing::error!(error = %other, "a session could not be loaded");
-                SessionError::Stopping
-            }
-        };
-        refuse(command, error);
+        refuse(command, error.clone());
     }
 }
 
@@ -98,7 +94,8 @@ pub(super) async fn drain(commands: &mut mpsc::Receiver<Command>) {
     }
 }
 
-fn refuse(command: Command, error: SessionError) {
+/// Answers a command with an error.
+pub(super) fn refuse(command: Command, error: SessionError) {
     // Whoever has stopped waiting needs no answer.
     match command {
         Command::Prompt { reply, .. } => drop(reply.send(Err(error))),
@@ -106,7 +103,7 @@ fn refuse(command: Command, error: SessionError) {
         Command::Cancel { reply, .. } => drop(reply.send(Err(error))),
         Command::Answer { reply, .. } => drop(reply.send(Err(error))),
         Command::Wake { reply }
-        | Command::Suspend { reply }
+        | Command::Suspend { reply, .. }
         | Command::Close { reply }
         | Command::Reset { reply }
         | Command::Known { reply, .. }

@@ -1,5 +1,6 @@
 //! The actor of one live session: owns its state, its adapter and its queue, and is the only one that writes its log.
 
+mod casualty;
 mod change;
 mod command;
 mod commit;
@@ -7,6 +8,7 @@ mod effects;
 mod feed;
 mod launch;
 mod mailbox;
+mod refusal;
 mod rest;
 mod waiters;
 
@@ -14,10 +16,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::casualty::Casualty;
 use self::effects::Done;
 use self::feed::Feed;
 pub(super) use self::mailbox::{Command, Handle};
@@ -42,6 +45,8 @@ pub(super) struct Actor {
     id: SessionId,
     record: SessionRecord,
     entry: AgentEntry,
+    /// Why the agent can't be used: the configuration does not have it any more.
+    absent: Option<SessionError>,
     state: State,
     adapter: Option<Box<dyn Adapter>>,
     log: Arc<SessionLog>,
@@ -60,6 +65,8 @@ pub(super) struct Actor {
     starting: Option<StartOptions>,
     /// The workspace's connection, once woken.
     client: Option<TetherClient>,
+    /// What the engine has told of the container.
+    casualty: Casualty,
     /// What happens to the workspace's container.
     workspace: watch::Receiver<WorkspaceState>,
     /// The process's output, while attached.
@@ -70,12 +77,28 @@ pub(super) struct Actor {
     sent: u64,
     /// Consecutive tries to reach an engine that is away.
     retries: u32,
+    /// Cancelled once somebody has asked it for something: until then it was only taken up, and waits for its place.
+    asked_for: CancellationToken,
+    /// Its place among those that are taken up, until its agent is ready or has failed.
+    place: Option<OwnedSemaphorePermit>,
+    /// When it was last asked for something.
+    asked: tokio::time::Instant,
     /// Who waits for what.
     waiters: Vec<waiters::Waiter>,
     /// Why the last wake failed, for who waits for it.
     wake_error: Option<WorkspaceError>,
     /// Whether an own workspace is still being deleted after the close.
     deleting: bool,
+}
+
+/// What is read of a session.
+struct Loaded {
+    record: SessionRecord,
+    entry: AgentEntry,
+    absent: Option<SessionError>,
+    state: State,
+    adapter: Option<Box<dyn Adapter>>,
+    log: Arc<SessionLog>,
 }
 
 impl Actor {
@@ -90,13 +113,29 @@ impl Actor {
             if let Some(previous) = previous {
                 previous.over().await;
             }
-            match Self::load(shared, actor_id.clone(), commands) {
-                Ok(actor) => actor.run().await,
-                Err((e, commands)) => mailbox::refuse_all(commands, &e).await,
-            }
+            Self::live(&shared, &actor_id, commands).await;
             drop(over_guard);
         });
         Handle::new(sender, over)
+    }
+
+    /// Lives until it may rest. A step that the store refuses has moved the state, but not the disk: then the session is
+    /// taken up again from the disk, as a new daemon would, and whoever asked for the step is told.
+    async fn live(shared: &Arc<Shared>, id: &SessionId, mut commands: mpsc::Receiver<Command>) {
+        let mut refusals = refusal::Refusals::default();
+        loop {
+            let (error, left) = match Self::load(shared.clone(), id.clone(), commands) {
+                Ok(actor) => match actor.run(refusals.poison()).await {
+                    None => return,
+                    Some((error, left)) => (SessionError::Store(error), left),
+                },
+                Err((e, left)) => return mailbox::refuse_all(left, &e).await,
+            };
+            commands = left;
+            if !refusals.again(&error) || shared.store.health().is_err() {
+                return mailbox::refuse_all(commands, &error).await;
+            }
+        }
     }
 
     fn load(
@@ -105,7 +144,9 @@ impl Actor {
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self, (SessionError, mpsc::Receiver<Command>)> {
         match Self::read(&shared, &id) {
-            Ok((record, entry, state, adapter, log)) => Ok(Self {
+            Ok(Loaded { record, entry, absent, state, adapter, log }) => Ok(Self {
+                absent,
+                casualty: Casualty::default(),
                 workspace: shared.workspaces.watch(&record.workspace),
                 watch: rest::Watch::default(),
                 shared,
@@ -126,6 +167,9 @@ impl Actor {
                 redactor: Redactor::default(),
                 sent: 0,
                 retries: 0,
+                asked_for: CancellationToken::new(),
+                place: None,
+                asked: tokio::time::Instant::now(),
                 waiters: Vec::new(),
                 wake_error: None,
                 deleting: false,
@@ -134,20 +178,23 @@ impl Actor {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of an actor, named by the only caller")]
-    fn read(
-        shared: &Shared,
-        id: &SessionId,
-    ) -> Result<(SessionRecord, AgentEntry, State, Option<Box<dyn Adapter>>, Arc<SessionLog>), SessionError> {
+    fn read(shared: &Shared, id: &SessionId) -> Result<Loaded, SessionError> {
         let not_found = || SessionError::NotFound { looked_up: id.to_string() };
         let record = shared.store.session(id)?.ok_or_else(not_found)?;
         // The log first: from here on, whoever subscribes sees what this actor writes.
         let log = shared.log(id)?;
-        let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)?;
-        let entry = shared.catalogue.get(&record.agent).cloned().ok_or_else(|| SessionError::UnknownAgent {
-            name: record.agent.clone(),
-            known: shared.catalogue.names().map(str::to_owned).collect(),
-        })?;
+        let progress = sealed::open(shared.store.progress(id)?.ok_or_else(not_found)?, &shared.sealer)
+            .map_err(|e| SessionError::Failed { id: id.clone(), message: e.to_string() })?;
+        let (entry, absent) = match shared.catalogue.get(&record.agent) {
+            Some(entry) => (entry.clone(), None),
+            None => {
+                let message = format!(
+                    "the configuration has no agent `{}` any more: add it and restart the daemon, or close the session",
+                    record.agent
+                );
+                (AgentEntry::absent(&record.agent), Some(SessionError::Failed { id: id.clone(), message }))
+            }
+        };
         let mut pending = BTreeMap::new();
         for permission in shared.store.permissions(id)? {
             if permission.state == PermissionState::Pending {
@@ -156,46 +203,94 @@ impl Actor {
         }
         let adapter = restore(&entry, &progress, id);
         let state = State::new(progress, pending, record.permissions);
-        Ok((record, entry, state, adapter, log))
+        Ok(Loaded { record, entry, absent, state, adapter, log })
     }
 
-    async fn run(mut self) {
-        let stop = self.shared.stop.clone();
-        if self.handle([Input::Recover]).await.is_err() {
-            return;
+    /// What a session that was just loaded begins with.
+    fn first(&self, poison: Option<String>) -> Option<Input> {
+        let process = self.state.p.process.is_some() && self.state.p.closed.is_none();
+        match poison {
+            Some(message) => Some(Input::Poisoned { message }),
+            // Its process is let work on: the agent may only be missing from the configuration by mistake.
+            None if self.absent.is_some() && self.state.p.closed.is_none() => None,
+            None if process && self.adapter.is_none() => Some(Input::Unreadable),
+            None => Some(Input::Recover),
         }
-        let mut last = tokio::time::Instant::now();
+    }
+
+    /// Serves until the session may rest; else gives back what the store refused, with the commands that are left.
+    async fn run(mut self, poison: Option<String>) -> Option<(StoreError, mpsc::Receiver<Command>)> {
+        let served = match self.handle(self.first(poison)).await {
+            Ok(()) => self.serve().await,
+            Err(e) => Err(e),
+        };
+        let Err(error) = served else {
+            self.log.rest();
+            mailbox::drain(&mut self.commands).await;
+            return None;
+        };
+        tracing::error!(session = %self.id, %error, "a step of the session could not be written");
+        self.log.fail();
+        self.refuse_waiters(&SessionError::Store(error.clone()));
+        Some((error, self.commands))
+    }
+
+    async fn serve(&mut self) -> Result<(), StoreError> {
+        let stop = self.shared.stop.clone();
+        self.asked = tokio::time::Instant::now();
         loop {
             // Of a closed session nothing more is to come that would want what is in memory.
             let linger = if self.state.p.closed.is_some() { Duration::ZERO } else { self.shared.timeouts.linger };
-            let linger_until = last + linger;
+            let linger_until = self.asked + linger;
             self.observe();
             self.let_go();
+            if self.state.is_settled() {
+                self.place = None;
+            }
             let due = self.due();
-            let may_go = self.state.rests() && self.tasks.is_empty() && self.waiters.is_empty();
-            let turn = tokio::select! {
+            let waited_for = self.waiters.iter().any(|waiter| !waiter.is_abandoned());
+            let may_go = self.state.rests() && self.tasks.is_empty() && !waited_for;
+            tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                event = next_event(&mut self.feed) => self.process_events(event).await,
+                () = stop.cancelled() => return Ok(()),
+                event = next_event(&mut self.feed) => {
+                    self.process_events(event).await?;
+                    self.between_bursts().await
+                }
                 Ok(()) = self.workspace.changed() => self.workspace_changed().await,
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done(done).await,
                 Some(done) = self.timers.join_next(), if !self.timers.is_empty() => self.done(done).await,
-                Some(command) = self.commands.recv() => {
-                    last = tokio::time::Instant::now();
-                    self.watch.active = self.shared.clock.now();
-                    self.command(command).await
-                }
+                Some(command) = self.commands.recv() => self.serve_one(command).await,
                 () = rest::until(&*self.shared.clock, due) => self.look_at_the_clock().await,
-                () = tokio::time::sleep_until(linger_until), if may_go => break,
-            };
-            if let Err(e) = turn {
-                // The store has failed: nothing more can be acknowledged, and the daemon says so on /readyz.
-                tracing::error!(session = %self.id, error = %e, "the session stops, because its log can't be written");
-                break;
-            }
+                () = tokio::time::sleep_until(linger_until), if may_go => return Ok(()),
+            }?;
         }
-        self.log.rest();
-        mailbox::drain(&mut self.commands).await;
+    }
+
+    /// Gives everybody else a turn: an agent that never stops talking must not keep a cancel out.
+    async fn between_bursts(&mut self) -> Result<(), StoreError> {
+        if self.workspace.has_changed().unwrap_or(false) {
+            self.workspace_changed().await?;
+        }
+        if let Some(done) = self.tasks.try_join_next() {
+            self.done(done).await?;
+        }
+        if let Some(done) = self.timers.try_join_next() {
+            self.done(done).await?;
+        }
+        match self.commands.try_recv() {
+            Ok(command) => self.serve_one(command).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn serve_one(&mut self, command: Command) -> Result<(), StoreError> {
+        if !matches!(command, Command::Settle { .. }) {
+            self.asked_for.cancel();
+        }
+        self.asked = tokio::time::Instant::now();
+        self.watch.active = self.shared.clock.now();
+        self.command(command).await
     }
 
     /// Applies inputs, with the adapter calls that they lead to, as one commit; then does what follows.

@@ -19,6 +19,18 @@ pub(super) enum Waiter {
     Closed { reply: Reply<()> },
 }
 
+impl Waiter {
+    /// Whether nobody waits any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Turn { reply, .. } => reply.is_closed(),
+            Self::Ready { reply } | Self::Rest { reply } | Self::Settled { reply } | Self::Closed { reply } => {
+                reply.is_closed()
+            }
+        }
+    }
+}
+
 impl Actor {
     /// Answers those whose wait is over.
     pub(super) fn wake_waiters(&mut self) {
@@ -30,8 +42,25 @@ impl Actor {
         }
     }
 
+    /// Tells all that what they wait for could not be written.
+    pub(super) fn refuse_waiters(&mut self, error: &SessionError) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            // Whoever has stopped waiting needs no answer.
+            match waiter {
+                Waiter::Turn { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Waiter::Ready { reply }
+                | Waiter::Rest { reply }
+                | Waiter::Settled { reply }
+                | Waiter::Closed { reply } => drop(reply.send(Err(error.clone()))),
+            }
+        }
+    }
+
     /// Answers a waiter, or gives it back.
     fn settle(&mut self, waiter: Waiter) -> Option<Waiter> {
+        if waiter.is_abandoned() {
+            return None;
+        }
         let failed = self
             .state
             .p
@@ -41,6 +70,9 @@ impl Actor {
         match waiter {
             Waiter::Turn { n, answer, reply } if self.state.turn_number() != Some(n) => {
                 let _ = reply.send(Ok(answer));
+            }
+            Waiter::Turn { reply, .. } if failed.is_some() && self.state.ending.is_none() => {
+                let _ = reply.send(failed.map_or(Err(SessionError::Stopping), Err));
             }
             Waiter::Turn { n, answer, reply } => return Some(Waiter::Turn { n, answer, reply }),
             Waiter::Ready { reply } if self.state.is_ready() => {

@@ -12,7 +12,9 @@ use crate::domain::{
     Caps, Event, EventData, Labels, Progress, Run, SessionId, SessionKey, SessionRecord, Timestamp, WhenBusy,
     WorkspaceRecord, WorkspaceSpec,
 };
+use crate::session::shared::with_room;
 use crate::store::{Batch, StoreError};
+use crate::workspace::Workspaces;
 
 /// How many labels a session may have, and how long a field may be, in bytes.
 const LABELS_MAX: usize = 32;
@@ -45,14 +47,22 @@ impl Sessions {
                 _ => return self.known(&id, new, prompt).await,
             };
         }
+        self.shared.store.room_to_begin()?;
         let id = SessionId::new(&new.agent);
         let (workspace, fresh) = self.workspace(&new, &entry, &id).await?;
-        let record = self.record(&id, key.clone(), &new, &workspace)?;
+        let cwd = self.shared.workspaces.working_directory(&workspace, new.cwd.as_deref()).await?;
+        let record = self.record(&id, key.clone(), &new, &workspace, cwd)?;
+        let mut probe = Batch::new();
+        let fits = probe.put_session(with_room(&record)).check();
         if fresh {
             batch.put_workspace(workspace);
         }
         created(&record, &mut batch);
-        match self.shared.store.commit(batch).await {
+        let made = match fits {
+            Ok(()) => self.shared.store.commit(batch).await,
+            Err(e) => Err(e),
+        };
+        match made {
             Ok(()) => {}
             Err(StoreError::Taken { .. }) => {
                 // Two asked at once: the other one's session is this one's too.
@@ -120,10 +130,8 @@ impl Sessions {
         id: &SessionId,
     ) -> Result<(WorkspaceRecord, bool), SessionError> {
         let spec = match &new.workspace {
-            Some(WorkspaceChoice::Existing(name)) if name == "host" => {
-                let message =
-                    "this version runs agents in containers only: name a workspace, or give a spec".to_owned();
-                return Err(SessionError::Invalid { field: "workspace", message });
+            Some(WorkspaceChoice::Existing(name)) if Workspaces::is_host_name(name) => {
+                return Ok((self.shared.workspaces.host().await?, false));
             }
             Some(WorkspaceChoice::Existing(name)) => return Ok((self.shared.workspaces.resolve(name)?, false)),
             Some(WorkspaceChoice::Inline(spec)) => WorkspaceSpec::clone(spec),
@@ -140,6 +148,7 @@ impl Sessions {
         key: Option<SessionKey>,
         new: &NewSession,
         workspace: &WorkspaceRecord,
+        cwd: String,
     ) -> Result<SessionRecord, SessionError> {
         Ok(SessionRecord {
             id: id.clone(),
@@ -149,7 +158,7 @@ impl Sessions {
             created: Timestamp::now(),
             model: new.model.clone(),
             mode: new.mode.clone(),
-            cwd: new.cwd.clone().unwrap_or_else(|| "/workspace".to_owned()),
+            cwd,
             sealed_mcp_servers: (!new.mcp_servers.is_empty()).then(|| self.seal(&new.mcp_servers)).transpose()?,
             permissions: new.permissions,
             sealed_env: (!new.env.is_empty()).then(|| self.seal(&new.env)).transpose()?,

@@ -2,7 +2,7 @@
 
 use super::super::{EventPage, SessionError, SessionFilter, SessionView};
 use super::Sessions;
-use crate::domain::{Page, Progress, SessionId, SessionRecord, SessionStatus, WorkspaceId};
+use crate::domain::{Page, Progress, SessionId, SessionRecord, SessionStatus, TurnError, WorkspaceId};
 use crate::store::SessionIndex;
 
 /// How many records are looked at between two looks at the limit.
@@ -136,7 +136,14 @@ impl Sessions {
 
     /// A session as clients see it.
     pub(super) fn view(&self, record: SessionRecord) -> Result<SessionView, SessionError> {
-        let progress = self.progress(&record)?;
+        let mut progress = self.progress(&record)?;
+        if record.closed.is_none()
+            && let Err(e) = self.shared.store.health()
+        {
+            // It can't be written that the session has failed: nothing can.
+            progress.status = SessionStatus::Error;
+            progress.error = Some(TurnError { message: e.to_string(), status: None });
+        }
         Ok(SessionView {
             summary: progress.summary.clone().or_else(|| record.key.as_ref().map(ToString::to_string)),
             status: if record.closed.is_some() { SessionStatus::Closed } else { progress.status },

@@ -196,6 +196,7 @@ impl Sessions {
             });
         }
         let content = check_content(prompt.content)?;
+        self.shared.store.room_to_begin()?;
         let idempotency = idempotency_key.map(|key| {
             let hash = Sha256::digest(serde_json::to_vec(&content).unwrap_or_default());
             (key, hash.into())
@@ -291,7 +292,7 @@ impl Sessions {
     pub async fn stop_workspace(&self, id: &str) -> Result<WorkspaceView, SessionError> {
         let workspace = self.shared.workspaces.resolve(id)?;
         for session in self.open_sessions_of(&workspace.id)? {
-            let rested = self.ask(&session, |reply| Command::Suspend { reply });
+            let rested = self.ask(&session, |reply| Command::Suspend { by_hand: true, reply });
             self.patiently("ending the agent", rested).await?;
         }
         Ok(self.shared.workspaces.stop(workspace.id.as_str()).await?)
@@ -344,6 +345,8 @@ impl Sessions {
             if self.shared.stop.is_cancelled() {
                 return Err(SessionError::Stopping);
             }
+            // An actor waits for room on the disk; who asks it is told instead.
+            self.shared.store.room_to_go_on()?;
             let (reply, answer) = oneshot::channel();
             if !self.handle(id).send(command(reply)).await {
                 continue;

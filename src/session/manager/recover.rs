@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::create::created;
 use super::{Command, Sessions};
-use crate::domain::SessionId;
+use crate::domain::{SessionId, SessionStatus};
 use crate::session::SessionError;
 use crate::store::Batch;
 
@@ -22,27 +22,31 @@ impl Sessions {
     /// The store could not be read or written.
     pub async fn recover(&self) -> Result<usize, SessionError> {
         self.complete_creations().await?;
-        let (mut found, mut working) = (Vec::new(), 0);
+        let mut found = Vec::new();
         for (id, progress) in self.shared.store.progress_all()? {
-            let unfinished = progress.process.is_some() || progress.turn.is_some() || !progress.queue.is_empty();
+            let began = progress.process.is_some() || progress.status == SessionStatus::Starting;
+            let waits = !progress.queue.is_empty() && !progress.held;
+            let unfinished = began || progress.turn.is_some() || waits;
             if !unfinished || (progress.closed.is_some() && progress.process.is_none()) {
                 continue;
             }
             // Until its turn comes, its container counts as used.
             let record = self.shared.store.session(&id)?;
             let hold = record.map(|record| self.shared.workspaces.use_by_agent(&record.workspace));
-            found.push((id, hold));
-            if progress.turn.is_some() {
-                let last = found.len() - 1;
-                found.swap(working, last);
-                working += 1;
-            }
+            // The host waits for no engine, and so not behind those that do.
+            let rank = match (&hold, progress.turn.is_some()) {
+                (Some(hold), _) if hold.is_of_host() => 0,
+                (_, true) => 1,
+                (_, false) => 2,
+            };
+            found.push((rank, id, hold));
         }
+        found.sort_by_key(|(rank, ..)| *rank);
         let count = found.len();
         let sessions = self.clone();
         self.shared.tracker.spawn(async move {
             let stop = sessions.shared.stop.clone();
-            let all = stream::iter(found).for_each_concurrent(AT_ONCE, |(id, hold)| {
+            let all = stream::iter(found).for_each_concurrent(AT_ONCE, |(_, id, hold)| {
                 let sessions = &sessions;
                 async move {
                     sessions.take_up(&id).await;

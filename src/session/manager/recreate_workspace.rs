@@ -22,7 +22,7 @@ impl Sessions {
             if !matches!(status, None | Some(SessionStatus::Suspended | SessionStatus::Closed | SessionStatus::Error)) {
                 awake.push(session.clone());
             }
-            let rested = self.ask(&session, |reply| Command::Suspend { reply });
+            let rested = self.ask(&session, |reply| Command::Suspend { by_hand: false, reply });
             self.patiently("ending the agent", rested).await?;
         }
         let view = workspaces.recreate(workspace.as_str(), changes).await?;

@@ -1,11 +1,15 @@
 //! What the adapter has learned from the agent.
 
-use super::{Call, Ending, State, Step};
+use super::{Call, Ending, State, Step, in_pieces};
 use crate::agent::adapter::Output;
 use crate::domain::{
     EventData, PermissionOption, PermissionOptionKind, PermissionPolicy, PermissionRecord, PermissionState, Timestamp,
     TurnError,
 };
+use crate::session::shared::AGENT_ID_MAX;
+
+/// How many permission requests may wait for an answer.
+const PENDING_MAX: usize = 128;
 
 impl State {
     /// Takes one output of the adapter.
@@ -21,6 +25,9 @@ impl State {
                 self.stumbles = 0;
                 self.settle_dirty(step);
                 self.advance(step);
+            }
+            Output::Linked { agent_session_id } if agent_session_id.len() > AGENT_ID_MAX => {
+                self.fatal("the agent's id of the conversation is too long to be kept".to_owned(), step);
             }
             Output::Linked { agent_session_id } => {
                 if self.p.agent_session_id.as_ref() != Some(&agent_session_id) {
@@ -43,7 +50,10 @@ impl State {
             }
             Output::TurnEnded(end) => self.turn_ended(end, step),
             Output::Fatal { message } => self.fatal(message, step),
-            Output::Unparsed { line } => step.events.push((self.turn_number(), EventData::AgentUnparsed { line })),
+            Output::Unparsed { line } => {
+                let turn = self.turn_number();
+                step.events.extend(in_pieces(line).map(|line| (turn, EventData::AgentUnparsed { line })));
+            }
         }
     }
 
@@ -54,7 +64,7 @@ impl State {
         self.end(Ending::Useless, step);
     }
 
-    fn fatal(&mut self, message: String, step: &mut Step) {
+    pub(super) fn fatal(&mut self, message: String, step: &mut Step) {
         if let Some(turn) = &mut self.p.turn
             && turn.outcome.is_none()
             && !turn.cancelling
@@ -102,6 +112,12 @@ impl State {
             }
         } else if let Some(option) = choose(&options, self.policy) {
             self.answer(&record_id, &option, "policy", step);
+        } else if self.pending.len() > PENDING_MAX {
+            // Nobody answers so many: what can't be refused by its options is not waited for.
+            match choose(&options, PermissionPolicy::Deny) {
+                Some(option) => self.answer(&record_id, &option, "policy", step),
+                None => self.resolve_permission(&record_id, None, "withdrawn", step),
+            }
         }
     }
 

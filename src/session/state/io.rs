@@ -16,6 +16,12 @@ use crate::domain::{
 pub(in crate::session) enum Input {
     /// A new daemon has loaded the session.
     Recover,
+    /// A new daemon has loaded the session, and can't read what its adapter knew of the process.
+    Unreadable,
+    /// What comes next could not be written, however often it was tried.
+    Poisoned { message: String },
+    /// A task of the session's panicked: nobody knows what of it is missing.
+    Broken { message: String },
     /// A prompt was given; `front`: it runs next; `key`: the `Idempotency-Key` that it came with.
     Prompt { content: Vec<Value>, front: bool, key: Option<String> },
     /// A pending prompt is withdrawn.
@@ -28,8 +34,8 @@ pub(in crate::session) enum Input {
     Answer { id: String, option_id: String },
     /// A ready agent is wanted.
     Wake,
-    /// The agent is to be ended, and the session to rest.
-    Suspend,
+    /// The agent is to be ended, and the session to rest; `by_hand`: until the next request, whoever serves it.
+    Suspend { by_hand: bool },
     /// Nothing happened for a while: the agent is to be ended, unless something came up in between.
     Idle,
     /// The running turn gave no output for so long.
@@ -72,8 +78,8 @@ pub(in crate::session) enum Input {
     Stderr { text: String },
     /// tether took inputs up to `n`.
     Taken { n: u64 },
-    /// The process ended and all its output was given.
-    Exited { code: Option<i32>, signal: Option<i32>, lost: bool, stderr: String },
+    /// The process ended and all its output was given; `why`: what is known of its container's part in it.
+    Exited { code: Option<i32>, signal: Option<i32>, lost: bool, stderr: String, why: Option<String> },
     /// The container is gone from under the process.
     Detached { reason: String },
     /// What was born in the turn is gone.
@@ -122,6 +128,8 @@ pub(in crate::session) enum Effect {
     ArmHandshake { process: String },
     /// Send `CancelTimeout` after the grace.
     ArmCancel { n: PromptNumber },
+    /// Send `EndFailed` after a while: a start that never comes to its end can't be waited for.
+    ArmEnd { process: String },
     /// The session is closed: end the subscribers, and the workspace where it is the session's own.
     Closed,
 }

@@ -12,7 +12,9 @@
 //! in its hands right now, and start from nothing.
 
 mod agent;
+mod ending;
 mod io;
+mod pieces;
 mod process;
 mod requests;
 mod rest;
@@ -23,6 +25,7 @@ mod turn;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use self::io::{Call, Effect, Input, PromptChange, Step};
+use self::pieces::in_pieces;
 use self::process::Exit;
 use crate::domain::{
     EventData, PermissionPolicy, PermissionRecord, Progress, PromptNumber, SessionStatus, Timestamp, TurnError,
@@ -75,8 +78,8 @@ pub(super) struct State {
     pub(super) wanted: bool,
     /// Whether the turn's container died and what it left is being collected.
     pub(super) interrupted: bool,
-    /// Whether the queue rests until the next request, because someone suspended the session.
-    pub(super) held: bool,
+    /// Whether the queue rests until this daemon wakes the session again, because its workspace is made anew.
+    pub(super) paused: bool,
     /// Whether a new daemon is still finding out what runs; until then the status stays as it was.
     pub(super) recovering: bool,
     /// How often in a row the container or the process went away before the agent was ready.
@@ -108,7 +111,7 @@ impl State {
             ending: None,
             wanted: false,
             interrupted: false,
-            held: false,
+            paused: false,
             recovering: false,
             stumbles: 0,
             deaths: VecDeque::new(),
@@ -132,13 +135,16 @@ impl State {
     fn dispatch(&mut self, input: Input, now: Timestamp, step: &mut Step) {
         match input {
             Input::Recover => self.recover(step),
+            Input::Unreadable => self.unreadable(step),
+            Input::Poisoned { message } => self.fail(message, step),
+            Input::Broken { message } => self.broken(message, now, step),
             Input::Prompt { content, front, key } => self.prompt(content, front, key, now, step),
             Input::Withdraw { n } => self.withdraw(n, step),
             Input::Cancel => self.cancel(step),
             Input::CancelTimeout { n } => self.cancel_timeout(n, step),
             Input::Answer { id, option_id } => self.answer(&id, &option_id, "client", step),
             Input::Wake => self.wake(step),
-            Input::Suspend => self.suspend(step),
+            Input::Suspend { by_hand } => self.suspend(by_hand, step),
             Input::Idle => self.idle(step),
             Input::Inactive { n, silence } => self.inactive(n, silence, step),
             Input::Dirty { reason } => self.mark_dirty(reason, step),
@@ -164,10 +170,14 @@ impl State {
             Input::ProcessUnknown => self.process_unknown(now, step),
             Input::Send { text, mark } => self.send(text, mark, step),
             Input::Agent(output) => self.agent(output, now, step),
-            Input::Stderr { text } => step.events.push((self.turn_number(), EventData::AgentStderr { text })),
+            Input::Stderr { text } => {
+                let turn = self.turn_number();
+                let pieces = in_pieces(text).map(|text| (turn, EventData::AgentStderr { text }));
+                step.events.extend(pieces);
+            }
             Input::Taken { n } => self.taken(n),
-            Input::Exited { code, signal, lost, stderr } => {
-                let exit = Exit { code, signal, lost, stderr, journal: true };
+            Input::Exited { code, signal, lost, stderr, why } => {
+                let exit = Exit { code, signal, lost, stderr, why, journal: true };
                 self.exited(exit, now, step);
             }
             Input::Detached { reason } => self.detached(&reason, now, step),
@@ -194,10 +204,15 @@ impl State {
         self.p.turn.is_some() || !self.p.queue.is_empty()
     }
 
+    /// Whether the queue waits for a request.
+    pub(super) fn is_held(&self) -> bool {
+        self.paused || self.p.held
+    }
+
     /// Whether nothing is in hand and nothing is to come: the actor may go.
     pub(super) fn rests(&self) -> bool {
         let quiet = self.link == Link::Down && self.ending.is_none() && self.p.turn.is_none() && !self.wanted;
-        quiet && (self.p.queue.is_empty() || self.held || self.p.error.is_some() || self.p.closed.is_some())
+        quiet && (self.p.queue.is_empty() || self.is_held() || self.p.error.is_some() || self.p.closed.is_some())
     }
 
     /// Whether the agent can be given a prompt.
@@ -221,7 +236,7 @@ impl State {
         } else if self.is_ready() {
             SessionStatus::Idle
         } else if self.ending.is_none()
-            && (self.link != Link::Down || self.wanted || (!self.p.queue.is_empty() && !self.held))
+            && (self.link != Link::Down || self.wanted || (!self.p.queue.is_empty() && !self.is_held()))
         {
             SessionStatus::Starting
         } else {

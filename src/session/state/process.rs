@@ -1,7 +1,11 @@
 //! The agent process: waking it, taking it up again, and what its end means.
 
-use super::{Call, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Input, Link, STUMBLES_MAX, State, Step};
+use super::{Call, DEATH_WINDOW_MS, DEATHS_MAX, Effect, Ending, Link, STUMBLES_MAX, State, Step};
 use crate::domain::{EventData, OutboxEntry, ProcessProgress, Timestamp};
+
+/// How much may wait for a process that does not read, in inputs and in bytes: all of it is written with each step.
+const OUTBOX_MAX: usize = 512;
+const OUTBOX_BYTES_MAX: usize = 24 << 20;
 
 /// How a process ended.
 pub(super) struct Exit {
@@ -11,6 +15,8 @@ pub(super) struct Exit {
     pub(super) lost: bool,
     /// The last of what it wrote to standard error.
     pub(super) stderr: String,
+    /// What is known of its container's part in it.
+    pub(super) why: Option<String>,
     /// Whether its journal was read to the end, so that what it took is known.
     pub(super) journal: bool,
 }
@@ -23,27 +29,6 @@ impl State {
             self.recovering = true;
             self.link = Link::Waking;
             step.effects.push(Effect::Wake { only_if_running: true });
-        }
-    }
-
-    /// What a closed session still has to do: prove that its process is gone. `session.closed` was its last event.
-    pub(super) fn after_close(&mut self, input: &Input, step: &mut Step) {
-        let Some(process) = self.p.process.as_ref().map(|process| process.id.clone()) else { return };
-        match input {
-            // A close that could not prove the end before the daemon died: prove it now.
-            Input::Recover => {
-                self.ending = Some(Ending::Close);
-                step.effects.push(Effect::End { process, force: false });
-            }
-            Input::Exited { .. } | Input::ProcessUnknown | Input::Ended { .. } => {
-                self.ending = None;
-                self.link = Link::Down;
-                self.process_gone();
-                step.dirty = true;
-                step.effects.push(Effect::Forget { process });
-            }
-            Input::EndFailed { .. } => self.ending = None,
-            _ => {}
         }
     }
 
@@ -166,7 +151,7 @@ impl State {
     }
 
     /// Does what could not be done while the process was not in hand.
-    fn catch_up(&mut self, step: &mut Step) {
+    pub(super) fn catch_up(&mut self, step: &mut Step) {
         let Some(process) = &self.p.process else { return };
         let id = process.id.clone();
         if self.ending.is_some() {
@@ -186,12 +171,17 @@ impl State {
         process.last_input += 1;
         let n = process.last_input;
         process.outbox.push(OutboxEntry { n, mark, text, sealed: false });
+        let waiting: usize = process.outbox.iter().map(|entry| entry.text.len()).sum();
+        let full = process.outbox.len() > OUTBOX_MAX || waiting > OUTBOX_BYTES_MAX;
         if mark && let Some(turn) = &mut self.p.turn {
             turn.input = Some(n);
         }
         step.dirty = true;
         if self.link == Link::Up {
             step.effects.push(Effect::Flush);
+        }
+        if full && self.ending.is_none() {
+            self.fatal("the agent does not read what it is told".to_owned(), step);
         }
     }
 
@@ -206,7 +196,7 @@ impl State {
 
     /// tether knows no such process: it was never started, or its journal is gone.
     pub(super) fn process_unknown(&mut self, now: Timestamp, step: &mut Step) {
-        let exit = Exit { code: None, signal: None, lost: true, stderr: String::new(), journal: false };
+        let exit = Exit { code: None, signal: None, lost: true, stderr: String::new(), why: None, journal: false };
         self.exited(exit, now, step);
     }
 
@@ -279,7 +269,7 @@ impl State {
         }
     }
 
-    fn process_gone(&mut self) {
+    pub(super) fn process_gone(&mut self) {
         self.p.process = None;
         self.p.adapter = None;
         self.taken = 0;
@@ -290,73 +280,31 @@ impl State {
         if matches!(self.link, Link::Down | Link::Waking) {
             return;
         }
-        self.link = Link::Down;
+        let was = std::mem::replace(&mut self.link, Link::Down);
         self.recovering = false;
         if self.ending.is_some() {
-            // Nothing runs in a container that does not run.
-            self.ended(now, step);
+            match &self.p.process {
+                // It was never in hand: whether it runs is still to be looked at.
+                Some(process) if was == Link::Starting => {
+                    step.effects.push(Effect::End { process: process.id.clone(), force: false });
+                }
+                // Nothing runs in a container that does not run.
+                _ => self.ended(now, step),
+            }
             return;
         }
         self.interrupted = self.p.turn.is_some();
         self.stumble(reason, step);
         self.advance(step);
     }
-
-    /// Ends the process with its tree.
-    pub(super) fn end(&mut self, ending: Ending, step: &mut Step) {
-        let Some(process) = &self.p.process else { return };
-        self.ending = Some(ending);
-        step.dirty = true;
-        // While it is being started, `catch_up` ends it as soon as it is in hand.
-        if self.link != Link::Starting {
-            step.effects.push(Effect::End { process: process.id.clone(), force: self.link == Link::Up });
-        }
-    }
-
-    /// The process and its tree are gone. While it is attached, its `Exited` comes by itself, after its last output.
-    pub(super) fn ended(&mut self, now: Timestamp, step: &mut Step) {
-        if self.link == Link::Up || self.ending.is_none() {
-            return;
-        }
-        let exit = Exit { code: None, signal: None, lost: true, stderr: String::new(), journal: true };
-        self.exited(exit, now, step);
-    }
-
-    /// The process could not be ended: nobody is left waiting, and what is left is told.
-    pub(super) fn end_failed(&mut self, message: String, now: Timestamp, step: &mut Step) {
-        let Some(ending) = self.ending.take() else { return };
-        match ending {
-            Ending::Close => {
-                // The close stands; the next daemon, or the workspace's deletion, ends what may be left.
-                if self.p.turn.is_some() {
-                    self.turn_lost(None, true, &format!("the session was closed, and {message}"), step);
-                }
-                self.finish_close(now, step);
-            }
-            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Reset | Ending::Restart => {
-                self.fail(format!("the agent could not be ended: {message}: restore the session to try again"), step);
-            }
-        }
-    }
-
-    fn after_end(&mut self, ending: Ending, now: Timestamp, step: &mut Step) {
-        match ending {
-            Ending::Close => self.finish_close(now, step),
-            Ending::Reset => {
-                self.forget(step);
-                self.advance(step);
-            }
-            // A request that came while the process was being ended goes on now; a suspended session holds its queue.
-            Ending::Suspend | Ending::Cancel | Ending::Useless | Ending::Restart => self.advance(step),
-        }
-    }
 }
 
 fn describe(exit: &Exit) -> String {
-    match (exit.lost, exit.code, exit.signal) {
-        (true, ..) => "the agent's container stopped under it".to_owned(),
+    let how = match (exit.lost, exit.code, exit.signal) {
+        (true, ..) => "the agent's workspace stopped under it".to_owned(),
         (_, Some(code), _) => format!("the agent exited with code {code}"),
         (_, _, Some(signal)) => format!("the agent was ended by signal {signal}"),
         _ => "the agent ended".to_owned(),
-    }
+    };
+    exit.why.as_ref().map_or(how.clone(), |why| format!("{how}: {why}"))
 }

@@ -44,7 +44,7 @@ impl State {
         };
         step.prompts.push((n, PromptChange::New(Box::new(record))));
         self.p.queue.insert(if front { 0 } else { self.p.queue.len() }, n);
-        self.held = false;
+        (self.paused, self.p.held) = (false, false);
         self.recovering = false;
         self.advance(step);
     }
@@ -60,18 +60,34 @@ impl State {
 
     /// Wants a ready agent.
     pub(super) fn wake(&mut self, step: &mut Step) {
-        self.held = false;
+        self.paused = false;
+        step.dirty |= std::mem::take(&mut self.p.held);
         self.wanted = !self.is_ready();
-        if self.p.error.take().is_some() {
+        if self.p.error.is_some() {
             self.deaths.clear();
-            step.dirty = true;
+            self.go_on(step);
+        } else {
+            self.advance(step);
         }
-        self.advance(step);
     }
 
-    /// Ends the agent and rests; a running turn is cancelled, the queue waits for the next request.
-    pub(super) fn suspend(&mut self, step: &mut Step) {
-        self.held = true;
+    /// Leaves `error`, and does again what had failed.
+    pub(super) fn go_on(&mut self, step: &mut Step) {
+        self.p.error = None;
+        step.dirty = true;
+        if self.link == Link::Up {
+            self.catch_up(step);
+        } else {
+            self.advance(step);
+        }
+    }
+
+    /// Ends the agent and rests; a running turn is cancelled, the queue waits for the next request. What was done by hand
+    /// stays so when the daemon starts again.
+    pub(super) fn suspend(&mut self, by_hand: bool, step: &mut Step) {
+        self.paused = true;
+        step.dirty |= by_hand && !self.p.held;
+        self.p.held |= by_hand;
         self.wanted = false;
         self.stop_process(Ending::Suspend, step);
     }
@@ -83,6 +99,7 @@ impl State {
         }
         self.p.error = None;
         self.p.summary = None;
+        self.p.held = false;
         self.wanted = false;
         self.deaths.clear();
         self.stop_process(Ending::Reset, step);

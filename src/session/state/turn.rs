@@ -11,7 +11,7 @@ impl State {
             return;
         }
         if self.link == Link::Down {
-            let work = self.p.turn.is_some() || self.wanted || (!self.p.queue.is_empty() && !self.held);
+            let work = self.p.turn.is_some() || self.wanted || (!self.p.queue.is_empty() && !self.is_held());
             if work {
                 self.link = Link::Waking;
                 step.effects.push(Effect::Wake { only_if_running: false });
@@ -41,7 +41,13 @@ impl State {
                 step.dirty = true;
                 step.calls.push_back(Call::Cancel);
                 step.effects.push(Effect::ArmCancel { n: turn.prompt });
+                if self.ending.is_none() {
+                    // Whatever it had failed with, it is being ended now.
+                    self.p.error = None;
+                }
             }
+            // It could not be ended before: it is tried again.
+            Some(_) if self.p.error.is_some() && self.ending.is_none() => self.go_on(step),
             Some(_) => {}
             None => {
                 if let Some(n) = self.p.queue.first().copied() {

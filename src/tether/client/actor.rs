@@ -24,7 +24,7 @@ use super::{
 };
 use crate::tether::{
     frames::{Frame, Output, encode_json, kind},
-    messages::{Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Welcome},
+    messages::{Ack, Attached, Ended, Error, ErrorCode, Exited, InputTaken, Ping, Processes, Req, Resolved, Welcome},
 };
 
 /// Before the first attempt to connect again; doubled up to `LAST_PAUSE`.
@@ -154,7 +154,7 @@ impl Actor {
     /// A new connection: what tether says it has taken was taken.
     fn resume(&mut self, welcome: &Welcome) {
         self.heard = Instant::now();
-        self.shared.set_generation(&welcome.generation);
+        self.shared.set_welcome(welcome);
         self.shared.connected.store(true, Ordering::Release);
         for process in self.inputs.processes() {
             if let Some(info) = welcome.processes.iter().find(|info| info.id == process) {
@@ -262,6 +262,10 @@ impl Actor {
             kind::PROCESSES => {
                 let list: Processes = frame.json()?;
                 self.requests.answer(list.req, Ok(Reply::Processes(list.processes)));
+            }
+            kind::RESOLVED => {
+                let resolved: Resolved = frame.json()?;
+                self.requests.answer(resolved.req, Ok(Reply::Resolved(resolved.path)));
             }
             kind::ERROR => return self.hear_error(frame.json()?),
             // A pong, or what a newer tether has to say: that it came is enough.

@@ -16,6 +16,7 @@ pub(super) enum Reply {
     Done,
     Ended(usize),
     Processes(Vec<ProcessInfo>),
+    Resolved(String),
 }
 
 pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, TetherError>>;

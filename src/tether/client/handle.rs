@@ -22,7 +22,7 @@ use super::{
 };
 use crate::tether::{
     frames::{FrameError, MAX_INPUT, encode_json, is_process_id, kind},
-    messages::{End, OfProcess, Req, Resize, SendSignal, Size, Start, StartFile},
+    messages::{End, HostUser, OfProcess, Req, Resize, Resolve, SendSignal, Size, Start, StartFile, Welcome},
 };
 
 /// Commands that may wait for the actor.
@@ -34,6 +34,7 @@ pub(super) struct Shared {
     pub(super) acks: Acks,
     pub(super) connected: AtomicBool,
     generation: Mutex<String>,
+    host: Mutex<Option<HostUser>>,
     next_req: AtomicU64,
     pub(super) closed: CancellationToken,
     /// Why it was closed.
@@ -41,8 +42,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn set_generation(&self, generation: &str) {
-        generation.clone_into(&mut self.generation.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn set_welcome(&self, welcome: &Welcome) {
+        welcome.generation.clone_into(&mut self.generation.lock().unwrap_or_else(PoisonError::into_inner));
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&welcome.host);
     }
 
     pub(super) fn close(&self, reason: &str) {
@@ -142,7 +144,7 @@ impl TetherClient {
         let StartProcess { id, argv, env, files, cwd, uid, gid, pty } = start;
         let pty = pty.map(|(rows, cols)| Size { rows, cols });
         let kind = if files.is_empty() { kind::START } else { kind::START_WITH_FILES };
-        let file = |(path, text)| StartFile { path, text, at: String::new() };
+        let file = |(path, text)| StartFile { path, text, at: String::new(), replaces: String::new() };
         let files = files.into_iter().map(file).collect();
         self.done(kind, true, |req| Start { req, id, argv, env, cwd, uid, gid, pty, files }).await
     }
@@ -235,6 +237,31 @@ impl TetherClient {
             Reply::Processes(processes) => Ok(processes),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Asks a tether on a host for a directory without links, in which processes may work.
+    ///
+    /// # Errors
+    /// `Invalid` where they may not, or there is none; `Gone`.
+    pub async fn resolve(&self, path: &str) -> Result<String, TetherError> {
+        match self.request(kind::RESOLVE, true, |req| Resolve { req, path: path.to_owned() }).await? {
+            Reply::Resolved(path) => Ok(path),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells a tether on a host to end everything that it holds, and then to go; `closed` tells that it went.
+    ///
+    /// # Errors
+    /// `Gone`; `Disconnected`: it may have been told.
+    pub async fn stop(&self) -> Result<(), TetherError> {
+        self.done(kind::STOP, false, |req| Req { req }).await
+    }
+
+    /// Where it works and as whom, if it is on a host.
+    #[must_use]
+    pub fn host(&self) -> Option<HostUser> {
+        self.shared.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The running tether's generation: another than before means that every process of before is gone.

@@ -24,7 +24,7 @@ pub use handle::TetherClient;
 use super::messages;
 pub use super::{
     frames::Stream as OutputStream,
-    messages::{ProcessInfo, Span},
+    messages::{HostUser, ProcessInfo, Span},
 };
 use crate::domain::Timestamp;
 

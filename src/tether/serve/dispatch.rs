@@ -5,24 +5,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Signal, getuid};
+use rustix::process::{Signal, getgid, getuid};
 
 use super::{
     conn::Conn,
     ending::Scope,
+    host,
     journal::{Journal, Meta},
     process::{Attachment, Process, Run},
     procfs,
     segments::Cursor,
     server::Server,
     source::now_ms,
-    spawn,
+    spawn, strays,
 };
 use crate::tether::{
     frames::{Frame, FrameError, Input, MAX_PROCESSES, OLDEST_VERSION, Stream, VERSION, is_process_id, kind},
     messages::{
         Ack, Attach, Attached, Credit, End, Ended, Error, ErrorCode, Hello, InputTaken, OfProcess, Ping, ProcessInfo,
-        Processes, Req, Resize, SendSignal, Start, Welcome,
+        Processes, Req, Resize, Resolve, Resolved, SendSignal, Start, Welcome,
     },
 };
 
@@ -60,6 +61,7 @@ impl Server {
             generation: self.generation.clone(),
             boot_id: self.boot_id.clone(),
             processes: self.infos(),
+            host: self.host.clone(),
         })
     }
 
@@ -145,6 +147,7 @@ impl Server {
                 self.reply(kind::PROCESSES, &Processes { req, processes });
             }
             kind::PING => self.reply(kind::PONG, &frame.json::<Ping>()?),
+            kind::RESOLVE | kind::STOP if self.host.is_some() => self.on_host_frame(frame, now)?,
             other => self.unknown(frame, other),
         }
         Ok(())
@@ -155,6 +158,25 @@ impl Server {
         let req = frame.json::<Req>().ok().map(|of| of.req);
         if let Some(conn) = &mut self.controller {
             conn.send_error(req, ErrorCode::Unsupported, format!("this tether does not know frames of kind {kind}"));
+        }
+    }
+
+    /// What only a tether on a host is asked.
+    fn on_host_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), FrameError> {
+        if frame.kind == kind::RESOLVE {
+            self.resolve(&frame.json()?);
+        } else {
+            self.done(frame.json::<Req>()?.req, Ok(()));
+            self.go_down(now);
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, resolve: &Resolve) {
+        let Some(options) = &self.options.host else { return };
+        match host::resolve(options, &resolve.path) {
+            Ok(path) => self.reply(kind::RESOLVED, &Resolved { req: resolve.req, path }),
+            Err(why) => self.done(resolve.req, Err((ErrorCode::Invalid, why))),
         }
     }
 
@@ -189,7 +211,7 @@ impl Server {
 
     /// `true`: it runs, or ran, already. `false`: the answer comes when the keeper reports.
     fn start(&mut self, start: &mut Start) -> Result<bool, Refusal> {
-        check_start(start).map_err(|why| (ErrorCode::Invalid, why))?;
+        check_start(start, self.host.is_some()).map_err(|why| (ErrorCode::Invalid, why))?;
         if let Some(process) = self.find(&start.id) {
             return Ok(match &mut process.run {
                 Some(run) if !run.begun && run.is_alive() => {
@@ -204,6 +226,11 @@ impl Server {
         }
         if self.processes.len() >= MAX_PROCESSES {
             return Err((ErrorCode::Full, format!("tether holds {MAX_PROCESSES} processes already: forget some")));
+        }
+        if let Some(options) = &self.options.host {
+            // What was no link when the session was made may be one now.
+            start.cwd = host::resolve(options, &start.cwd).map_err(|why| (ErrorCode::StartFailed, why))?;
+            start.env.push(strays::variable(&self.options.state));
         }
         let meta = Meta { argv: start.argv.clone(), started: now_ms(), exit: None };
         let journal = Journal::create(&self.processes_dir, &start.id, meta)
@@ -329,7 +356,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Refusal {
     move |e| (ErrorCode::Other, format!("can't {what}: {e}"))
 }
 
-fn check_start(start: &Start) -> Result<(), String> {
+fn check_start(start: &Start, on_host: bool) -> Result<(), String> {
     let texts = start.argv.iter().chain(start.env.iter().flat_map(|(k, v)| [k, v])).chain([&start.cwd]);
     if !is_process_id(&start.id) {
         return Err("a process id is 1 to 96 of a-z, 0-9, `_`, `-`".to_owned());
@@ -350,6 +377,10 @@ fn check_start(start: &Start) -> Result<(), String> {
         return Err(format!("the directory `{}` is not absolute", start.cwd));
     }
     let me = getuid();
+    if on_host {
+        let own = start.uid == me.as_raw() && start.gid == getgid().as_raw();
+        return if own { Ok(()) } else { Err("on a host a process runs as tether's own user and group".to_owned()) };
+    }
     if me.is_root() && (start.uid == 0 || start.gid == 0) {
         return Err("a process never runs as root: give it a user and a group of its own".to_owned());
     }

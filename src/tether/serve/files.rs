@@ -29,25 +29,28 @@ struct Placed {
 #[derive(Debug, Default)]
 pub(super) struct Files {
     dir: Option<PathBuf>,
+    /// On a host: others may not even pass through, and links are taken away with what they lead to.
+    on_host: bool,
     placed: Vec<Placed>,
     /// Numbers make names: a path never does.
     last: u64,
 }
 
 impl Files {
-    /// Begins with an empty directory, which others may pass through and only tether may change.
-    pub(super) fn new(dir: Option<PathBuf>) -> Result<Self, String> {
+    /// Begins with an empty directory, which others may pass through (not on a host) and only tether may change.
+    pub(super) fn new(dir: Option<PathBuf>, on_host: bool) -> Result<Self, String> {
         let Some(dir) = dir else { return Ok(Self::default()) };
         let empty = || -> io::Result<()> {
             match fs::remove_dir_all(&dir) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
-            DirBuilder::new().recursive(true).mode(0o711).create(&dir)?;
-            fs::set_permissions(&dir, Permissions::from_mode(0o711))
+            let mode = if on_host { 0o700 } else { 0o711 };
+            DirBuilder::new().recursive(true).mode(mode).create(&dir)?;
+            fs::set_permissions(&dir, Permissions::from_mode(mode))
         };
         empty().map_err(|e| format!("can't use {} for files: {e}", dir.display()))?;
-        Ok(Self { dir: Some(dir), ..Self::default() })
+        Ok(Self { dir: Some(dir), on_host, placed: Vec::new(), last: 0 })
     }
 
     /// Writes a process's files and notes in `start` where each is, its content left out. A file that another process
@@ -74,15 +77,23 @@ impl Files {
             placed.processes.insert(start.id.clone());
             write(&placed.at, &text, owner).map_err(|e| format!("can't write the file for {}: {e}", file.path))?;
             file.at = placed.at.to_string_lossy().into_owned();
+            if self.on_host {
+                file.replaces = dir.to_string_lossy().into_owned();
+            }
         }
         Ok(())
     }
 
     /// A process has ended: what only it had is removed.
     pub(super) fn release(&mut self, process: &str) {
+        let on_host = self.on_host;
         self.placed.retain_mut(|placed| {
             if !placed.processes.remove(process) || !placed.processes.is_empty() {
                 return true;
+            }
+            if on_host && fs::read_link(&placed.path).is_ok_and(|to| to == placed.at) {
+                // One that stays leads nowhere, and is replaced by the next.
+                let _ = fs::remove_file(&placed.path);
             }
             match fs::remove_file(&placed.at) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -92,6 +103,15 @@ impl Files {
             }
             false
         });
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // A container's goes with the container.
+        if let Some(dir) = self.dir.as_ref().filter(|_| self.on_host) {
+            let _ = fs::remove_dir_all(dir);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::handoff::Handoff;
 use crate::tether::messages::{Start, StartFile};
 
 /// Where programs are looked for when the environment does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// When memory runs out, an agent goes before tether: with tether, the container would go.
 const OOM_SCORE: &str = "300";
@@ -69,7 +69,7 @@ fn become_agent(socket: &UnixStream) -> Result<Never, String> {
 
 /// From here on, nothing is done that the agent could not do itself.
 fn become_user(start: &Start) -> rustix::io::Result<()> {
-    if !getuid().is_root() {
+    if !getuid().is_root() || start.uid == 0 {
         return Ok(());
     }
     set_thread_groups(&[])?;
@@ -85,11 +85,28 @@ fn link(file: &StartFile) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidFilename.into());
     };
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    check_replaced(file)?;
     let fresh = dir.join(format!(".{}.wharf-{}", name.to_string_lossy(), std::process::id()));
     symlink(&file.at, &fresh)?;
     fs::rename(&fresh, path).inspect_err(|_| {
         let _ = fs::remove_file(&fresh);
     })
+}
+
+/// On a host, what lies in a home is a person's: only a link of tether's own is replaced.
+fn check_replaced(file: &StartFile) -> io::Result<()> {
+    if file.replaces.is_empty() {
+        return Ok(());
+    }
+    match fs::symlink_metadata(&file.path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(_) if fs::read_link(&file.path).is_ok_and(|to| to.starts_with(&file.replaces)) => Ok(()),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something that is not wharf's lies there, and is left alone: move it away, or leave the file out of the agent's configuration",
+        )),
+    }
 }
 
 fn read_spec(file: &File) -> io::Result<Start> {
@@ -121,7 +138,8 @@ fn execute(start: &Start) -> String {
     let mut command = Command::new(program);
     command.args(args).env_clear().env("PATH", DEFAULT_PATH).envs(start.env.iter().map(|(k, v)| (k, v)));
     command.current_dir(&start.cwd);
-    if getuid().is_root() {
+    // On a host tether's own user may be root, and nothing is to be changed.
+    if getuid().is_root() && start.uid != 0 {
         command.uid(start.uid).gid(start.gid);
     }
     let error = command.exec();

@@ -5,10 +5,7 @@ use std::{
     fs,
     fs::File,
     io,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -19,16 +16,17 @@ use super::{
     conn::Conn,
     ending::Scope,
     files::Files,
+    host,
     options::Options,
     poller::{Poller, Token},
     process::{Outcome, Process, read_processes},
     segments::HEADER,
-    setup,
+    setup, strays,
 };
 use crate::tether::{
     frames::{MAX_OUTPUT, Output, Stream, kind},
     inside::System,
-    messages::{Ended, ErrorCode, Exited, Req},
+    messages::{Ended, ErrorCode, Exited, HostUser, Req},
 };
 
 /// Connections that may wait with their hello.
@@ -40,16 +38,18 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 pub(super) struct Server {
     pub(super) options: Options,
-    system: System,
+    pub(super) system: System,
+    /// Where it works and as whom, on a host.
+    pub(super) host: Option<HostUser>,
     pub(super) processes_dir: PathBuf,
     /// Held for the lock on it.
     _state: File,
     pub(super) generation: String,
     pub(super) boot_id: String,
     signals: OwnedFd,
-    listeners: Vec<UnixListener>,
+    pub(super) listeners: Vec<UnixListener>,
     /// Connected, and not yet heard of.
-    guests: Vec<Conn>,
+    pub(super) guests: Vec<Conn>,
     /// The one that commands.
     pub(super) controller: Option<Conn>,
     pub(super) processes: Vec<Process>,
@@ -70,13 +70,18 @@ impl Server {
         set_child_subreaper(Some(getpid())).map_err(|e| format!("can't become a subreaper: {e}"))?;
         setup::own(&options.own)?;
         let state = setup::state(&options.state)?;
+        let host = options.host.as_ref().map(host::user).transpose()?;
+        if host.is_some() {
+            host::begin_session();
+            strays::end(&options.state)?;
+        }
         let processes_dir = options.state.join("processes");
         let processes = read_processes(&processes_dir)?;
         let read = |name: &str| {
             let text = fs::read_to_string(format!("/proc/sys/kernel/random/{name}"));
             text.map(|text| text.trim().to_owned()).map_err(|e| format!("can't read the kernel's {name}: {e}"))
         };
-        let files = Files::new(options.files.clone())?;
+        let files = Files::new(options.files.clone(), host.is_some())?;
         let (generation, boot_id) = (read("uuid")?, read("boot_id")?);
         let mut listeners = vec![setup::inner_socket(&options.socket)?];
         if let Some(path) = &options.host_socket {
@@ -85,6 +90,7 @@ impl Server {
         Ok(Self {
             options,
             system,
+            host,
             processes_dir,
             _state: state,
             generation,
@@ -112,7 +118,17 @@ impl Server {
             self.send_output();
             self.flush();
             if self.stopping && self.processes.iter().all(|process| process.run.is_none()) {
+                self.take_sockets_along();
                 return Ok(());
+            }
+        }
+    }
+
+    /// On a host, a socket that is left says that its tether was killed.
+    fn take_sockets_along(&self) {
+        if self.host.is_some() {
+            for path in self.options.host_socket.iter().chain([&self.options.socket]) {
+                let _ = fs::remove_file(path);
             }
         }
     }
@@ -193,36 +209,19 @@ impl Server {
                 break;
             }
             if numbers[..n].iter().any(|&number| number == 2 || number == 15) {
-                self.stopping = true;
-                for run in self.processes.iter_mut().filter_map(|process| process.run.as_mut()) {
-                    run.going_down = true;
-                    run.end(Scope::Tree, None, SHUTDOWN_GRACE, now);
-                }
+                self.go_down(now);
             }
         }
         // Keepers, and as the first process whatever lost its parent. A keeper's end is known from its socket.
         while let Ok(Some(_)) | Err(rustix::io::Errno::INTR) = wait(WaitOptions::NOHANG) {}
     }
 
-    /// Only root in here, or a process from outside this pid namespace, which is the host's: never an agent.
-    fn accept(&mut self, listener: usize, now: Instant) {
-        let stream = match self.listeners[listener].accept() {
-            Ok((stream, _)) => stream,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
-            Err(e) => {
-                eprintln!("wharf-tether: can't accept a connection: {e}");
-                // Out of descriptors, most likely; it is still there to be accepted, and must not keep us spinning.
-                return std::thread::sleep(Duration::from_millis(20));
-            }
-        };
-        match (self.system.peer)(stream.as_fd()) {
-            Ok(peer) if peer.uid == 0 || peer.pid == 0 => {
-                if stream.set_nonblocking(true).is_ok() {
-                    self.guests.push(Conn::new(stream, now));
-                }
-            }
-            Ok(peer) => eprintln!("wharf-tether: refused a connection of process {} of user {}", peer.pid, peer.uid),
-            Err(e) => eprintln!("wharf-tether: refused a connection: {e}"),
+    /// Ends everything; what runs no more is followed by tether itself.
+    pub(super) fn go_down(&mut self, now: Instant) {
+        self.stopping = true;
+        for run in self.processes.iter_mut().filter_map(|process| process.run.as_mut()) {
+            run.going_down = true;
+            run.end(Scope::Tree, None, SHUTDOWN_GRACE, now);
         }
     }
 

@@ -3,9 +3,12 @@
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
-    os::unix::{
-        fs::{DirBuilderExt as _, PermissionsExt as _},
-        net::UnixListener,
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{DirBuilderExt as _, PermissionsExt as _},
+            net::UnixListener,
+        },
     },
     path::Path,
 };
@@ -17,6 +20,8 @@ use rustix::{
 
 use super::options::Own;
 
+/// The longest path of a socket that the system takes, without the closing zero.
+const LONGEST_SOCKET: usize = 107;
 /// Descriptors for `MAX_PROCESSES` processes.
 const DESCRIPTORS: u64 = 16 * 1024;
 
@@ -78,10 +83,22 @@ fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// However long the path is: the system takes 107 bytes.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    if path.as_os_str().len() <= LONGEST_SOCKET {
+        return UnixListener::bind(path);
+    }
+    let dir = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    UnixListener::bind(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name))
 }
 
 /// Room for all the descriptors that tether may need, if the hard limit has it.

@@ -30,7 +30,9 @@ impl Actor {
             }
             EventKind::Oom => {
                 self.note(reasons::child_oom(self.memory));
-                self.set(WorkspaceStatus::Running, Some(reasons::child_oom(self.memory)));
+                // The second one is another one, though it looks the same.
+                let reason = Some(reasons::child_oom(self.memory));
+                self.slot.state.send_replace(WorkspaceState { status: WorkspaceStatus::Running, reason });
             }
         }
     }

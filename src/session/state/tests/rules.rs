@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::*;
 
 /// A session whose agent is ready.
-fn ready() -> World {
+pub(super) fn ready() -> World {
     let mut world = World::new();
     world.input(Input::Wake);
     world.settle();
@@ -13,7 +13,7 @@ fn ready() -> World {
     world
 }
 
-fn prompt(world: &mut World) -> PromptNumber {
+pub(super) fn prompt(world: &mut World) -> PromptNumber {
     world.input(Input::Prompt { content: vec![], front: false, key: None });
     world.state.p.last_prompt
 }
