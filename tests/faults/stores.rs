@@ -29,8 +29,9 @@ const CONFIG: &str = "idle_timeout = \"off\"\ntransport = \"exec\"\n";
 
 /// A small file system for a state directory.
 struct Place {
-    dir: tempfile::TempDir,
+    /// Before the directory, which can't go while something is mounted in it.
     mount: Option<Mount>,
+    dir: tempfile::TempDir,
 }
 
 impl Place {
@@ -40,7 +41,7 @@ impl Place {
         File::create(&image).and_then(|file| file.set_len(DISK)).map_err(|e| e.to_string())?;
         program("mkfs.ext4", &["-q", "-F", "-m", "0", &image.to_string_lossy()])?;
         std::fs::create_dir(dir.path().join("state")).map_err(|e| e.to_string())?;
-        let mut place = Self { dir, mount: None };
+        let mut place = Self { mount: None, dir };
         place.mount()?;
         let _ = std::fs::remove_dir(place.state().join("lost+found"));
         Ok(place)
