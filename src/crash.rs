@@ -23,6 +23,24 @@ pub const POINTS: [&str; 16] = [
 /// The variable that says where: `NAME:N` is the N-th pass of a point, from the start of the program.
 pub const VARIABLE: &str = "WHARF_CRASH_AT";
 
+/// The variable that names a part of the store (`registry` or `log`) that a debug build is not to sync: only then it shows
+/// that a test of power cuts finds what is lost.
+pub const UNSYNCED: &str = "WHARF_UNSYNCED";
+
+/// Whether a part of the store is not to be synced. Never in a release build.
+#[cfg(debug_assertions)]
+pub(crate) fn unsynced(part: &str) -> bool {
+    static NAMED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    NAMED.get_or_init(|| std::env::var(UNSYNCED).ok()).as_deref() == Some(part)
+}
+
+/// Whether a part of the store is not to be synced. Never in a release build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub(crate) const fn unsynced(_part: &str) -> bool {
+    false
+}
+
 /// Dies here by `SIGKILL`, where the program was told so. In a release build it is nothing at all.
 #[cfg(debug_assertions)]
 pub(crate) fn point(name: &str) {

@@ -49,6 +49,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let engine = Engine::new(config.engine.as_deref().unwrap_or(DEFAULT_ENDPOINT))?;
     let catalogue = Arc::new(catalogue::build(&config)?);
     make_state_dir(&config.state_dir)?;
+    // What lies beside the store is read before the store is opened, which writes: a refusal leaves all as it was.
+    Sealer::check(&config.state_dir)?;
+    access::check(&config.state_dir)?;
     let store = Store::open(&config.state_dir, Options::default())?;
     let limits = access::limits(&config)?;
     let listeners = Listeners::open(config.socket.as_deref(), config.listen, limits.tls.is_some())?;

@@ -57,6 +57,14 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
+    /// Whether the key, where there is one, can be used. Changes nothing.
+    ///
+    /// # Errors
+    /// As of [`open_or_create`](Self::open_or_create).
+    pub fn check(state_dir: &Path) -> Result<(), SealError> {
+        if state_dir.join(FILE).exists() { Self::open_or_create(state_dir).map(drop) } else { Ok(()) }
+    }
+
     /// Reads the key `seal.key` of `state_dir`, or makes it. Blocks on the disk.
     ///
     /// # Errors

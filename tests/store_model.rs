@@ -2,9 +2,13 @@
 
 mod store_common;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use store_common::{batch, open, progress, prompt, run, session, workspace};
 use wharf::domain::{PromptState, SessionId, SessionKey, SessionRecord, WorkspaceId, WorkspaceRecord};
 use wharf::store::{Batch, Commit, Store, StoreError};
@@ -80,6 +84,21 @@ fn key_of(n: u8) -> SessionKey {
     format!("app:{n}").parse().unwrap()
 }
 
+/// What a store says that its model does not.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is read in the message of a failed test")]
+struct Differs(String);
+
+impl From<StoreError> for Differs {
+    fn from(e: StoreError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) -> Result<(), Differs> {
+    if found == expected { Ok(()) } else { Err(Differs(format!("{found:?} is there instead of {expected:?}"))) }
+}
+
 impl Model {
     /// Applies a step and puts it into the batch; `false`: the store must refuse the batch.
     fn step(&mut self, ids: &Ids, step: &Step, b: &mut Batch) -> bool {
@@ -135,20 +154,20 @@ impl Model {
         }
     }
 
-    fn check(&self, ids: &Ids, store: &Store) -> Result<(), StoreError> {
+    fn check(&self, ids: &Ids, store: &Store) -> Result<(), Differs> {
         for (ws, id) in ids.workspaces.iter().enumerate() {
             let found = store.workspace(id)?.map(|w| w.name);
-            assert_eq!(found, self.workspaces.get(&ws).map(|n| n.map(|n| format!("w{n}"))));
+            same(&found, &self.workspaces.get(&ws).map(|n| n.map(|n| format!("w{n}"))))?;
             let of: Vec<_> =
                 self.sessions.iter().filter(|(_, r)| r.0 == ws).map(|(s, _)| ids.sessions[*s].clone()).collect();
-            assert_eq!(store.sessions_of_workspace(id)?, of);
+            same(&store.sessions_of_workspace(id)?, &of)?;
         }
         for n in 0..3 {
             let owner =
                 self.workspaces.iter().find(|(_, name)| **name == Some(n)).map(|(w, _)| ids.workspaces[*w].clone());
-            assert_eq!(store.workspace_by_name(&format!("w{n}"))?, owner);
+            same(&store.workspace_by_name(&format!("w{n}"))?, &owner)?;
             let owner = self.sessions.iter().find(|(_, r)| r.1 == Some(n)).map(|(s, _)| ids.sessions[*s].clone());
-            assert_eq!(store.session_by_key(&key_of(n))?, owner);
+            same(&store.session_by_key(&key_of(n))?, &owner)?;
             let with = |pick: fn(&Record) -> Option<u8>| -> Vec<SessionId> {
                 self.sessions
                     .iter()
@@ -156,8 +175,8 @@ impl Model {
                     .map(|(s, _)| ids.sessions[*s].clone())
                     .collect()
             };
-            assert_eq!(store.sessions_by_task(&format!("task-{n}"))?, with(|r| r.2));
-            assert_eq!(store.sessions_by_agent_id(&format!("agent-{n}"))?, with(|r| r.3));
+            same(&store.sessions_by_task(&format!("task-{n}"))?, &with(|r| r.2))?;
+            same(&store.sessions_by_agent_id(&format!("agent-{n}"))?, &with(|r| r.3))?;
         }
         let newest: Vec<_> = self
             .sessions
@@ -165,15 +184,15 @@ impl Model {
             .rev()
             .map(|(s, (ws, key, task, agent))| ids.record(*s, *ws, *key, *task, *agent))
             .collect();
-        assert_eq!(store.sessions(None, 100)?, newest);
+        same(&store.sessions(None, 100)?, &newest)?;
         for (s, id) in ids.sessions.iter().enumerate() {
             let log = self.logs.get(&s).filter(|_| self.sessions.contains_key(&s)).cloned().unwrap_or_default();
             let runs: Vec<_> = log.runs.iter().map(|(first, count)| run(id, *first, *count)).collect();
-            assert_eq!(store.runs(id, 0, usize::MAX)?, runs);
-            assert_eq!(store.progress(id)?.map_or(0, |p| p.last_seq), log.last_seq);
+            same(&store.runs(id, 0, usize::MAX)?, &runs)?;
+            same(&store.progress(id)?.map_or(0, |p| p.last_seq), &log.last_seq)?;
             let prompts: Vec<_> =
                 store.prompts(id, 0, 100)?.iter().map(|p| (p.id, p.state == PromptState::Done)).collect();
-            assert_eq!(prompts, log.prompts.into_iter().collect::<Vec<_>>());
+            same(&prompts, &log.prompts.into_iter().collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -194,10 +213,7 @@ proptest! {
     fn the_store_equals_the_model(batches in proptest::collection::vec(proptest::collection::vec(step(), 1..4), 1..40)) {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let ids = Ids {
-            sessions: (0..SESSIONS).map(|_| SessionId::new("demo")).collect(),
-            workspaces: (0..WORKSPACES).map(|_| WorkspaceId::new()).collect(),
-        };
+        let ids = Ids::new();
         let (mut store, mut model) = (open(dir.path()), Model::default());
         let mut waiting: Vec<(Commit, bool)> = Vec::new();
         for steps in &batches {
@@ -224,4 +240,122 @@ proptest! {
         }
         model.check(&ids, &store).unwrap();
     }
+}
+
+const DIR: &str = "WHARF_TEST_MODEL_DIR";
+const IDS: &str = "WHARF_TEST_MODEL_IDS";
+const SEED: &str = "WHARF_TEST_MODEL_SEED";
+/// The named points between which a group is half on the disk.
+const POINTS: [&str; 5] = ["group-planned", "registry-written", "log-written", "registry-updated", "group-durable"];
+/// Three for each of them.
+const CRASHES: u64 = 15;
+
+impl Ids {
+    fn new() -> Self {
+        Self {
+            sessions: (0..SESSIONS).map(|_| SessionId::new("demo")).collect(),
+            workspaces: (0..WORKSPACES).map(|_| WorkspaceId::new()).collect(),
+        }
+    }
+
+    fn told(&self) -> String {
+        let all = self.sessions.iter().map(ToString::to_string).chain(self.workspaces.iter().map(ToString::to_string));
+        all.collect::<Vec<_>>().join(" ")
+    }
+
+    fn of(told: &str) -> Self {
+        let mut words = told.split(' ');
+        Self {
+            sessions: words.by_ref().take(SESSIONS).map(|id| id.parse().unwrap()).collect(),
+            workspaces: words.map(|id| id.parse().unwrap()).collect(),
+        }
+    }
+}
+
+/// The batches of a seed.
+fn sequence(seed: u64) -> Vec<Vec<Step>> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+    let batches = proptest::collection::vec(proptest::collection::vec(step(), 1..4), 40..41);
+    let mut batches = batches.new_tree(&mut runner).unwrap().current();
+    // Many that change both parts, so that a crash between them has something to leave half done.
+    for (n, steps) in batches.iter_mut().enumerate().filter(|(n, _)| n % 2 == 0) {
+        let s = n % SESSIONS;
+        steps.insert(0, Step::Session { s, ws: 0, key: None, task: Some((n % 3) as u8), agent: None });
+        steps.push(Step::Append { s, count: 1, gap: 0 });
+    }
+    batches
+}
+
+/// The models after each batch, from the empty one on; each with its batch and whether it must be taken.
+fn models(ids: &Ids, seed: u64) -> Vec<(Model, Option<(Batch, bool)>)> {
+    let mut all = vec![(Model::default(), None)];
+    for steps in sequence(seed) {
+        let before = all.last().map(|(model, _)| model.clone()).unwrap_or_default();
+        let (mut next, mut taken) = (before.clone(), true);
+        let b = batch(|b| steps.iter().for_each(|step| taken &= next.step(ids, step, b)));
+        all.push((if taken { next } else { before }, Some((b, taken))));
+    }
+    all
+}
+
+/// The child: commits one batch after another and says of each that it was answered.
+#[test]
+fn child() {
+    let (Ok(dir), Ok(told), Ok(seed)) = (std::env::var(DIR), std::env::var(IDS), std::env::var(SEED)) else { return };
+    let (ids, seed) = (Ids::of(&told), seed.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = open(Path::new(&dir));
+    for (b, taken) in models(&ids, seed).into_iter().filter_map(|(_, batch)| batch) {
+        let answer = runtime.block_on(store.commit(b));
+        assert_eq!(answer.is_ok(), taken, "{answer:?}");
+        println!("answered");
+    }
+}
+
+/// The registry of the one and the log of the other: what a crash between the two may leave of one batch.
+fn mixed(registry: &Model, log: &Model) -> Model {
+    Model { logs: log.logs.clone(), ..registry.clone() }
+}
+
+#[test]
+fn a_crash_between_registry_and_log_leaves_what_was_answered_and_at_most_the_next_batch() {
+    let (mut crashed, mut halves) = (0, 0);
+    for case in 0..CRASHES {
+        let mut rng = fastrand::Rng::with_seed(case);
+        let ids = Ids::new();
+        // A crash of the process needs no disk, and syncs are quick without one.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let name = POINTS[usize::try_from(case).unwrap() % POINTS.len()];
+        let point = format!("{name}:{}", rng.u64(1..15));
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--nocapture"])
+            .env(wharf::crash::VARIABLE, &point)
+            .env(DIR, dir.path())
+            .env(IDS, ids.told())
+            .env(SEED, case.to_string())
+            .output()
+            .unwrap();
+        crashed += u64::from(std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9));
+        let answered =
+            String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with("answered")).count();
+        let models = models(&ids, case);
+        let (before, after) = (&models[answered].0, &models[(answered + 1).min(models.len() - 1)].0);
+        // Twice: what the first opening completes, it completes for good.
+        for opening in 0..2 {
+            let store = open(dir.path());
+            let states = [mixed(before, before), mixed(after, after), mixed(after, before), mixed(before, after)];
+            let tried = states.map(|mut model| {
+                after_reopening(&mut model, &store, &ids);
+                model.check(&ids, &store)
+            });
+            let found = tried.iter().position(Result::is_ok);
+            assert!(found.is_some(), "case {case}, {point}, {answered} answered, opening {opening}: {tried:#?}");
+            halves += u64::from(opening == 0 && found > Some(1));
+        }
+    }
+    assert!(crashed > CRASHES / 2 && halves > 0, "{crashed} crashed, {halves} between registry and log");
 }

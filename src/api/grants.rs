@@ -20,6 +20,8 @@ use crate::store::{Batch, Store, StoreError, TokenRecord};
 pub const FIRST_TOKEN: &str = "default";
 /// Tokens at most: each is compared at every request.
 const MOST_TOKENS: usize = 256;
+/// The least bytes of a secret that a file may set.
+const LEAST: usize = 32;
 
 /// A token as people see it; the token itself is shown once, when it is made.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -51,7 +53,7 @@ pub enum TokenError {
     #[error("the token `{FIRST_TOKEN}` can't be revoked, as it is the command line's own: rotate it")]
     First,
     /// Its file could not be read or written.
-    #[error("the token file {}: {why}", .path.display())]
+    #[error("the token file {}: {why}. Restore it, or remove it to have another made", .path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -99,11 +101,9 @@ impl Tokens {
     /// # Errors
     /// The file or the registry can't be read or written.
     pub async fn open(store: Store, file: PathBuf, stop: CancellationToken) -> Result<Self, TokenError> {
-        let secret = match std::fs::read_to_string(&file) {
-            Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-            Ok(_) => write_new(&file)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => write_new(&file)?,
-            Err(e) => return Err(TokenError::File { path: file, why: e.to_string() }),
+        let secret = match Self::in_file(&file)? {
+            Some(secret) => secret,
+            None => write_new(&file)?,
         };
         let grants = RwLock::default();
         let tokens = Self(Arc::new(Inner { store, file, stop, grants, changing: Mutex::default() }));
@@ -115,6 +115,21 @@ impl Tokens {
             tokens.put(FIRST_TOKEN, Scope::Admin, hash).await?;
         }
         Ok(tokens)
+    }
+
+    /// The secret in a first token's file; `None` where there is no file yet, or nothing in it.
+    ///
+    /// # Errors
+    /// It can't be read, or holds what is too short to be a secret: an end that was cut off would let anybody in.
+    pub fn in_file(file: &Path) -> Result<Option<String>, TokenError> {
+        let refused = |why: String| TokenError::File { path: file.to_owned(), why };
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.trim().is_empty() => Ok(None),
+            Ok(text) if text.trim().len() < LEAST => Err(refused(format!("it is damaged: under {LEAST} bytes"))),
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(refused(e.to_string())),
+        }
     }
 
     /// The grant of a token; takes the same time whichever it is.
@@ -342,5 +357,19 @@ mod tests {
         assert_eq!(again.check(&bot).unwrap().scope, Scope::Prompt);
         assert!(again.check(old.trim()).is_none());
         assert_eq!(again.list().iter().map(|t| t.name.clone()).collect::<Vec<_>>(), ["bot", FIRST_TOKEN]);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_token_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, file) = (Store::open(dir.path(), Options::default()).unwrap(), dir.path().join("token"));
+        let open = || Tokens::open(store.clone(), file.clone(), CancellationToken::new());
+        drop(open().await.unwrap());
+        for left in [&b"wharf_12"[..], b"wharf_\xff12345678901234567890123456789012345"] {
+            std::fs::write(&file, left).unwrap();
+            let refused = open().await.map(drop).unwrap_err().to_string();
+            assert!(refused.contains(&*file.to_string_lossy()) && refused.contains("remove it"), "{refused}");
+            assert_eq!(std::fs::read(&file).unwrap(), left);
+        }
     }
 }

@@ -17,6 +17,14 @@ pub(super) async fn tokens(store: &Store, state_dir: &Path, stop: &CancellationT
     Ok(Tokens::open(store.clone(), state_dir.join("token"), stop.clone()).await?)
 }
 
+/// Whether the first token's file, where there is one, can be used. Changes nothing.
+///
+/// # Errors
+/// It can't be read, or holds no secret.
+pub(super) fn check(state_dir: &Path) -> anyhow::Result<()> {
+    Ok(Tokens::in_file(&state_dir.join("token")).map(drop)?)
+}
+
 /// The rules of access.
 pub(super) fn rules(config: &Config, tokens: Tokens) -> Access {
     Access {

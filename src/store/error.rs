@@ -53,7 +53,8 @@ pub enum StoreError {
         why: String,
     },
     /// The system refused something while the store was opened or read.
-    #[error("{}: {why}", .path.display())]
+    #[error("{}: {why}. See that it is readable and writable for this user and that its disk has room, then start the \
+        daemon again", .path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,

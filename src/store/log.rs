@@ -60,8 +60,6 @@ pub(super) struct Log {
     path: PathBuf,
     db: Database,
     parts: Vec<Keyspace>,
-    /// The most bytes that may be in memory and not yet in tables.
-    unflushed: u64,
 }
 
 impl Log {
@@ -87,7 +85,7 @@ impl Log {
             });
             parts.push(made.map_err(unreadable)?);
         }
-        Ok(Self { path: path.to_owned(), db, parts, unflushed: options.unflushed })
+        Ok(Self { path: path.to_owned(), db, parts })
     }
 
     /// Where it lies.
@@ -97,8 +95,8 @@ impl Log {
 
     /// Writes `changes` as one batch with its commit record, durably.
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
-        self.hold_back();
-        let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+        let sync = if crate::crash::unsynced("log") { PersistMode::Buffer } else { PersistMode::SyncData };
+        let mut batch = self.db.batch().durability(Some(sync));
         // First, so that `journal` finds it.
         batch.insert(self.part(Part::Commits), &COMMIT_KEY[..], encode_commit(commits, self.db.seqno()));
         for ((part, key), value) in changes {
@@ -108,25 +106,6 @@ impl Log {
             }
         }
         batch.commit().map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
-    }
-
-    /// Waits while too much is in memory only. fjall's one worker seals what is written only between two compactions, and
-    /// what is not sealed grows without a bound (its `max_write_buffer_size` is not looked at in 3.1).
-    fn hold_back(&self) {
-        if self.db.write_buffer_size() <= self.unflushed {
-            return;
-        }
-        for part in &self.parts {
-            if let Err(e) = part.rotate_memtable() {
-                // The batch that comes says the same.
-                tracing::warn!(error = why(&e), "the log's memory could not be sealed");
-                return;
-            }
-        }
-        let until = Instant::now() + FLUSH_PATIENCE;
-        while self.db.write_buffer_size() > self.unflushed && Instant::now() < until {
-            std::thread::sleep(FLUSH_POLL);
-        }
     }
 
     /// Syncs what a new log is made of, and on closing.

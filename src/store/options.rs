@@ -13,8 +13,6 @@ pub struct Options {
     pub events_memtable: u64,
     /// The same for each of the other parts of the log.
     pub memtable: u64,
-    /// How much of all parts together may be in memory before writers wait until it is in tables.
-    pub unflushed: u64,
     /// When old journals are forced out; at least 64 MiB.
     pub journals: u64,
     /// The most that may wait for the writer.
@@ -30,7 +28,6 @@ impl Default for Options {
             log_cache: MIB,
             events_memtable: MIB,
             memtable: MIB / 4,
-            unflushed: 16 * MIB,
             journals: 128 * MIB,
             queue: 64 * 1024 * 1024,
             reserve: 64 * MIB,

@@ -1,6 +1,6 @@
 //! The check after the faults: what was accepted, delivered, written and seen has to agree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -147,8 +147,14 @@ fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) 
             );
         }
     }
-    let strangers =
-        told.len() - session.sent[session.accounted..].iter().filter(|sent| told.contains_key(&sent.n)).count();
+    let fresh = &session.sent[session.accounted..];
+    let known: BTreeSet<u64> = fresh.iter().map(|sent| sent.n).collect();
+    if known.len() < fresh.len() {
+        // Whoever came first with it was forgotten.
+        let numbers: Vec<u64> = fresh.iter().map(|sent| sent.n).collect();
+        ledger.violated(1, format!("{}: a number was given to two prompts: {numbers:?}", session.id));
+    }
+    let strangers = told.keys().filter(|n| !known.contains(*n)).count();
     if strangers > 0 {
         ledger.violated(1, format!("{}: {strangers} prompts that nobody sent", session.id));
     }

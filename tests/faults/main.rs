@@ -6,19 +6,27 @@ mod books;
 mod clock;
 mod containers;
 mod daemon;
+mod damage;
+mod disk;
 mod driven;
 mod engine;
 mod fixture;
 mod floods;
+mod fuse;
 mod inside;
 mod ledger;
 mod limits;
 mod memory;
+mod mounts;
 mod namespace;
 mod network;
 mod plan;
+mod power;
 mod private;
 mod reader;
+#[path = "../store_common/mod.rs"]
+mod store_common;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod upgrade;
@@ -32,11 +40,13 @@ use plan::Plan;
 type Part = for<'a> fn(&'a Plan, &'a mut Ledger) -> Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// The parts: name, faults in the short run, of a hundred rounds in the long one.
-const PARTS: [(&str, u64, u64, Part); 9] = [
+const PARTS: [(&str, u64, u64, Part); 11] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
+    ("power", 6, 100, |plan, ledger| Box::pin(power::run(plan, ledger))),
+    ("stores", 8, 100, |plan, ledger| Box::pin(stores::run(plan, ledger))),
     ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
     ("network", 4, 20, |plan, ledger| Box::pin(network::run(plan, ledger))),
     ("clock", 6, 20, |plan, ledger| Box::pin(clock::run(plan, ledger))),
@@ -50,6 +60,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn main() -> ExitCode {
+    store_common::writing::child();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     if std::env::args().any(|arg| arg == "--list") {
         for (name, ..) in PARTS {

@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Idle sessions cost no agent, no connection and no running container; and the next prompt wakes them.
-    async fn rests(&mut self, ledger: &mut Ledger) {
+    pub async fn rests(&mut self, ledger: &mut Ledger) {
         let config =
             self.daemon.configuration().unwrap_or_default().replace("idle_timeout = \"off\"", "idle_timeout = \"1s\"");
         self.daemon.stop();

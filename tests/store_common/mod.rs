@@ -1,6 +1,8 @@
 //! Records to store, and stores to look at, for the store's tests.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod writing;
+
 use std::{fs, path::Path, path::PathBuf};
 
 use wharf::domain::{
