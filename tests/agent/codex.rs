@@ -11,7 +11,7 @@ use wharf::{
     domain::PermissionPolicy,
 };
 
-use crate::script::{Feed, Nothing, Player, catalogue, options};
+use crate::script::{Feed, Player, catalogue, options};
 
 static NONE: BTreeMap<String, String> = BTreeMap::new();
 const NOTHING_OWN: Own<'static> = Own { workspace: &NONE, session: &NONE };
@@ -108,7 +108,7 @@ fn the_policy_decides_what_codex_asks_for() {
 fn without_a_login_the_key_comes_from_the_environment() {
     let nobody = opening(&options(None), &json!({"account": null, "requiresOpenaiAuth": true}));
     let provider = sent(&nobody)["params"]["modelProvider"].clone();
-    let launch = catalogue().get("codex").unwrap().launch(&options(None), &NOTHING_OWN, &Nothing).unwrap();
+    let launch = catalogue().get("codex").unwrap().launch(&options(None), &NOTHING_OWN, &()).unwrap();
     assert!(launch.argv.iter().any(|arg| arg.starts_with(&format!("model_providers.{}=", provider.as_str().unwrap()))));
     for account in [
         json!({"account": {"type": "chatgpt"}, "requiresOpenaiAuth": true}),
@@ -126,7 +126,7 @@ fn mcp_servers_go_with_the_thread_and_leave_no_trace() {
         let player = opening(&wanted, &json!({}));
         assert_eq!(sent(&player)["params"]["config"]["mcp_servers"]["a"]["env"]["K"], "s3cret");
         assert!(!player.adapter.state().to_string().contains("s3cret"));
-        let launch = catalogue().get("codex").unwrap().launch(&wanted, &NOTHING_OWN, &Nothing).unwrap();
+        let launch = catalogue().get("codex").unwrap().launch(&wanted, &NOTHING_OWN, &()).unwrap();
         assert!(!format!("{:?} {:?}", launch.argv, launch.env).contains("s3cret"));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use agent_client_protocol_schema::v1::{SessionUpdate, ToolCallUpdate};
 use serde_json::{Value, json};
 use wharf::agent::{
-    Catalogue, Surroundings,
+    Catalogue,
     adapter::{Adapter, Output, StartOptions},
     lines::Lines,
 };
@@ -31,23 +31,6 @@ pub(crate) fn capture(name: &str) -> Vec<Recorded> {
     let text = std::fs::read_to_string(path).unwrap();
     let line = |line: &str| Recorded { direction: line[9..].chars().next().unwrap(), text: line[11..].to_owned() };
     text.lines().map(line).collect()
-}
-
-/// Surroundings that have nothing for an agent.
-pub(crate) struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn credential(&self, _: &str) -> Result<String, String> {
-        Err("there are none".to_owned())
-    }
-
-    fn file(&self, _: &Path) -> Result<String, String> {
-        Err("there are none".to_owned())
-    }
 }
 
 pub(crate) fn catalogue() -> Catalogue {

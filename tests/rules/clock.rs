@@ -10,8 +10,7 @@ use super::world::{MINUTE, World, until};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_suspended_after_half_an_hour_without_a_turn_a_queue_or_a_terminal() {
     let world = World::new();
-    let new = serde_json::from_value(json!({ "agent": "demo" })).expect("a session");
-    let session = world.sessions.create(new).await.expect("made").session;
+    let session = world.session().await;
     let (id, workspace) = (session.id.as_str(), &session.workspace);
     let mut events = world.sessions.subscribe(id, 0).await.expect("subscribed");
     world.prompt(id, "slow 15").await;
@@ -47,8 +46,7 @@ async fn a_session_is_suspended_after_half_an_hour_without_a_turn_a_queue_or_a_t
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attached_terminal_keeps_its_workspace_awake_and_when_it_is_gone_the_idle_clock_starts() {
     let world = World::new();
-    let new = serde_json::from_value(json!({ "agent": "demo" })).expect("a session");
-    let session = world.sessions.create(new).await.expect("made").session;
+    let session = world.session().await;
     let (id, workspace) = (session.id.as_str(), &session.workspace);
     let mut events = world.sessions.subscribe(id, 0).await.expect("subscribed");
     world.prompt(id, "echo here").await;

@@ -27,6 +27,24 @@ mod world;
 use serde_json::{Value, json};
 use support::{Client, Daemon};
 
+/// The configuration of an agent that is the demo agent, but for lines that one of these shell cases takes.
+fn demo_but(name: &str, cases: &str) -> String {
+    format!(
+        r#"
+[agents.{name}]
+image = "wharf/demo:latest"
+argv = ["/bin/sh", "-c", '''
+mkfifo /tmp/in-$$; /bin/wharf-demo-agent < /tmp/in-$$ & exec 9> /tmp/in-$$
+while IFS= read -r line; do
+  case "$line" in
+    {cases}
+    *) printf '%s\n' "$line" >&9 ;;
+  esac
+done''']
+"#
+    )
+}
+
 /// The states of a session's prompts, oldest first.
 async fn states(client: &Client, id: &str) -> Vec<Value> {
     let page = client.get(&format!("/v1/sessions/{id}/prompts?limit=1000")).await.expect(200);

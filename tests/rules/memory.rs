@@ -2,21 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::demo_but;
 use super::support::{Client, Daemon, Events, docker_ok};
 
-/// The demo agent, whose process itself takes all memory when a prompt says so.
-const HOG: &str = r#"
-[agents.hog]
-image = "wharf/demo:latest"
-argv = ["/bin/sh", "-c", '''
-mkfifo /tmp/in-$$; /bin/wharf-demo-agent < /tmp/in-$$ & exec 9> /tmp/in-$$
-while IFS= read -r line; do
-  case "$line" in
-    *take-all-memory*) exec tail -c 300000000 /dev/zero ;;
-    *) printf '%s\n' "$line" >&9 ;;
-  esac
-done''']
-"#;
+/// The demo agent's process itself takes all memory when a prompt says so.
+const HOG: &str = "*take-all-memory*) exec tail -c 300000000 /dev/zero ;;";
 /// What the demo agent runs for a tool that takes all memory: what tail keeps of a file without lines is all of it.
 const TOOL: &str = "run head -c 300000000 /dev/zero | tail -c 300000000 | wc -c";
 
@@ -34,7 +24,7 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
-    let daemon = Daemon::start_with(&[], Some(HOG)).await;
+    let daemon = Daemon::start_with(&[], Some(&demo_but("hog", HOG))).await;
     let client = daemon.client();
     let small = json!({ "name": "small", "image": "wharf/demo:latest", "memory": 67_108_864 });
     client.post("/v1/workspaces", small).await.expect(201);

@@ -2,23 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::log;
 use super::support::{Daemon, so, until};
+use super::{demo_but, log};
 
-/// The demo agent, which floods its output, or says one line of bytes that are long in JSON, when a prompt says so.
+/// The demo agent floods its output, or says one line of bytes that are long in JSON, when a prompt says so.
 const LOUD: &str = r#"
-[agents.loud]
-image = "wharf/demo:latest"
-argv = ["/bin/sh", "-c", '''
-mkfifo /tmp/in-$$; /bin/wharf-demo-agent < /tmp/in-$$ & exec 9> /tmp/in-$$
-while IFS= read -r line; do
-  case "$line" in
     *flood-the-output*) yes "no message of the protocol" | head -n 60000; printf '%s\n' "$line" >&9 ;;
-    *one-long-line*) head -c 12000000 /dev/zero | tr '\0' '\1'; echo; printf '%s\n' "$line" >&9 ;;
-    *) printf '%s\n' "$line" >&9 ;;
-  esac
-done''']
-"#;
+    *one-long-line*) head -c 12000000 /dev/zero | tr '\0' '\1'; echo; printf '%s\n' "$line" >&9 ;;"#;
 
 async fn loud(daemon: &Daemon) -> String {
     let session = daemon.client().post("/v1/sessions", json!({ "agent": "loud" })).await.expect(201);
@@ -27,7 +17,7 @@ async fn loud(daemon: &Daemon) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_floods_its_output_keeps_no_request_out() {
-    let daemon = Daemon::start_with(&[], Some(LOUD)).await;
+    let daemon = Daemon::start_with(&[], Some(&demo_but("loud", LOUD))).await;
     let client = daemon.client();
     let id = loud(&daemon).await;
     let mut events = client.events(&id, 0).await;
@@ -49,7 +39,7 @@ async fn an_agent_that_floods_its_output_keeps_no_request_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_would_be_too_long_for_the_store_comes_in_pieces_and_the_session_goes_on() {
-    let daemon = Daemon::start_with(&[], Some(LOUD)).await;
+    let daemon = Daemon::start_with(&[], Some(&demo_but("loud", LOUD))).await;
     let client = daemon.client();
     let id = loud(&daemon).await;
     let n = client.prompt(&id, "one-long-line").await;
@@ -75,7 +65,7 @@ async fn a_line_that_would_be_too_long_for_the_store_comes_in_pieces_and_the_ses
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_agent_is_not_configured_any_more_can_be_closed_and_its_turn_works_on_until_then() {
-    let mut daemon = Daemon::start_with(&[], Some(LOUD)).await;
+    let mut daemon = Daemon::start_with(&[], Some(&demo_but("loud", LOUD))).await;
     let (kept, closed) = (loud(&daemon).await, loud(&daemon).await);
     let client = daemon.client();
     let mut turns = Vec::new();
@@ -98,7 +88,7 @@ async fn a_session_whose_agent_is_not_configured_any_more_can_be_closed_and_its_
     assert_eq!(super::states(&client, &closed).await, [json!([1, "cancelled"])]);
     assert_eq!(client.session(&kept).await["status"], "running");
     daemon.stop();
-    daemon.configure(LOUD);
+    daemon.configure(&demo_but("loud", LOUD));
     daemon.start_again().await;
     let (text, end) = daemon.client().events(&kept, 0).await.turn(turns[0]).await;
     assert_eq!((text.matches("chunk").count(), &end["status"]), (80, &json!("done")));

@@ -1,7 +1,6 @@
 //! The rooms of the daemon in this process, with a clock of the test's own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wharf::agent::{Catalogue, Surroundings};
+use wharf::agent::Catalogue;
 use wharf::domain::{WorkspaceId, WorkspaceStatus};
 use wharf::engine::{DEFAULT_ENDPOINT, Engine};
 use wharf::seal::Sealer;
-use wharf::session::{NewPrompt, Rules, Sessions, Subscription, Timeouts};
+use wharf::session::{NewPrompt, Rules, SessionView, Sessions, Subscription, Timeouts};
 use wharf::store::{Options, Store};
 use wharf::workspace::{Clock, WorkspaceConfig, Workspaces};
 
@@ -37,22 +36,6 @@ impl Clock for Hands {
             // The clock lives as long as who waits for it.
             let _ = now.wait_for(|now| *now >= at).await;
         })
-    }
-}
-
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn credential(&self, _: &str) -> Result<String, String> {
-        Err("there are none".to_owned())
-    }
-
-    fn file(&self, _: &Path) -> Result<String, String> {
-        Err("there are none".to_owned())
     }
 }
 
@@ -88,7 +71,7 @@ impl World {
             workspaces.clone(),
             catalogue,
             sealer,
-            Arc::new(Nothing),
+            Arc::new(()),
             Timeouts::default(),
             rules,
             tracker.clone(),
@@ -100,6 +83,12 @@ impl World {
     /// Moves the clock on.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.0.send_modify(|now| *now += time);
+    }
+
+    /// A session of the demo agent in a workspace of its own.
+    pub(crate) async fn session(&self) -> SessionView {
+        let new = serde_json::from_value(json!({ "agent": "demo" })).expect("a session");
+        self.sessions.create(new).await.expect("made").session
     }
 
     pub(crate) async fn prompt(&self, id: &str, text: &str) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::space::{WORKSPACE, container, holds, inspect, make, read, shell};
-use super::support::{Client, Daemon, PATIENCE, docker, docker_ok};
+use super::support::{Client, Daemon, docker, docker_ok, so, until};
 
 const PASSWORD: &str = "hunter2-the-password";
 
@@ -58,11 +58,11 @@ impl Server {
             "-c",
             SERVE,
         ]);
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !docker_ok(&["logs", name]).contains("serving") {
-            assert!(std::time::Instant::now() < deadline, "the server does not serve: {:?}", docker(&["logs", name]));
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        until("the server", async || {
+            let told = docker_ok(&["logs", name]);
+            so(told.contains("serving"), told)
+        })
+        .await;
         server
     }
 

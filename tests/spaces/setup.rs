@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::space::{container, make, read, shell, started};
-use super::support::{Daemon, PATIENCE, docker_ok};
+use super::support::{Daemon, PATIENCE, docker, docker_ok, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn setup_runs_once_before_anything_else() {
@@ -101,10 +101,6 @@ async fn a_setup_outlives_the_daemon_and_is_stopped_with_its_workspace() {
 
 /// Nothing tells of a file in a container but a look.
 async fn until_there(id: &str, path: &str) {
-    let deadline = std::time::Instant::now() + PATIENCE;
     let name = container(id);
-    while super::support::docker(&["exec", &name, "/bin/busybox", "test", "-e", path]).is_err() {
-        assert!(std::time::Instant::now() < deadline, "{path} is not there");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until(path, async || docker(&["exec", &name, "/bin/busybox", "test", "-e", path])).await;
 }

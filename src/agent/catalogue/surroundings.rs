@@ -94,8 +94,7 @@ pub(super) fn env_file(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(found)
 }
 
-/// Surroundings that have nothing for an agent.
-#[cfg(test)]
+/// Surroundings that have nothing for an agent: an embedder's, or a test's.
 impl Surroundings for () {
     fn variable(&self, _: &str) -> Option<String> {
         None
