@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     WorkspaceError,
     connector::{Connector, NoConnection, UNTIL_LISTENING},
-    container::{self, GRACE_SECONDS, PROGRAM},
+    container::{self, GRACE_SECONDS},
     host_socket,
     logbook::Logbook,
     names, reasons,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     api::PATIENCE,
-    driven::{Driven, Kind},
+    driven::{Driven, Kind, Sent},
     ledger::{Checked, Ledger},
     reader::{Reader, digest},
 };
@@ -93,8 +93,8 @@ fn compare(id: &str, name: &str, reader: &Reader, from: usize, events: &[Value],
     });
 }
 
-/// What the log tells of the prompts, against what was accepted; answers each prompt's final state.
-fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) -> BTreeMap<u64, String> {
+/// What the log tells of the prompts.
+fn told(events: &[Value]) -> BTreeMap<u64, Told> {
     let mut told: BTreeMap<u64, Told> = BTreeMap::new();
     for event in events {
         let data = &event["data"];
@@ -116,49 +116,50 @@ fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) 
             _ => {}
         }
     }
-    for sent in &session.sent[session.accounted..] {
-        let Some(told) = told.get(&sent.n) else {
-            ledger.violated(1, format!("{}: prompt {} was accepted and is nowhere", session.id, sent.n));
-            continue;
-        };
-        if told.queued != 1 || told.ended != 1 || told.started > ATTEMPTS {
-            ledger.violated(2, format!("{}: prompt {} ({}): {told:?}", session.id, sent.n, sent.token));
-        }
-        let lost = told.status != "done" && !(sent.cancelled && told.status == "cancelled");
-        if lost && cost == Cost::Nothing {
-            ledger.violated(3, format!("{}: prompt {} ({:?}) ended as {}", session.id, sent.n, sent.kind, told.status));
-        }
-        if told.status == "done"
-            && !sent.cancelled
-            // A tool that was killed says less.
-            && (cost == Cost::Nothing || sent.kind != Kind::Run)
-            && let Some(answer) = sent.answer()
-            && told.text != answer
-        {
-            ledger.violated(
-                3,
-                format!(
-                    "{}: prompt {} answered {:?} and not {:?}",
-                    session.id,
-                    sent.n,
-                    short(&told.text),
-                    short(&answer)
-                ),
-            );
+    told
+}
+
+/// What the log tells of the prompts, against what was accepted; answers each prompt's final state.
+fn prompts(session: &Driven, events: &[Value], cost: Cost, ledger: &mut Ledger) -> BTreeMap<u64, String> {
+    let (told, id) = (told(events), &session.id);
+    let fresh = &session.sent[session.accounted..];
+    for sent in fresh {
+        match told.get(&sent.n) {
+            Some(told) => prompt(id, sent, told, cost, ledger),
+            None => ledger.violated(1, format!("{id}: prompt {} was accepted and is nowhere", sent.n)),
         }
     }
-    let fresh = &session.sent[session.accounted..];
     let known: BTreeSet<u64> = fresh.iter().map(|sent| sent.n).collect();
     if known.len() < fresh.len() {
         // Whoever came first with it was forgotten.
         let numbers: Vec<u64> = fresh.iter().map(|sent| sent.n).collect();
-        ledger.violated(1, format!("{}: a number was given to two prompts: {numbers:?}", session.id));
+        ledger.violated(1, format!("{id}: a number was given to two prompts: {numbers:?}"));
     }
     let strangers = told.keys().filter(|n| !known.contains(*n)).count();
     if strangers > 0 {
-        ledger.violated(1, format!("{}: {strangers} prompts that nobody sent", session.id));
+        ledger.violated(1, format!("{id}: {strangers} prompts that nobody sent"));
     }
     told.into_iter().map(|(n, told)| (n, told.status)).collect()
+}
+
+/// One prompt was queued once, ended once as it may, and answered with what it asked for.
+fn prompt(id: &str, sent: &Sent, told: &Told, cost: Cost, ledger: &mut Ledger) {
+    if told.queued != 1 || told.ended != 1 || told.started > ATTEMPTS {
+        ledger.violated(2, format!("{id}: prompt {} ({}): {told:?}", sent.n, sent.token));
+    }
+    let lost = told.status != "done" && !(sent.cancelled && told.status == "cancelled");
+    if lost && cost == Cost::Nothing {
+        ledger.violated(3, format!("{id}: prompt {} ({:?}) ended as {}", sent.n, sent.kind, told.status));
+    }
+    // A tool that was killed says less.
+    let is_whole = told.status == "done" && !sent.cancelled && (cost == Cost::Nothing || sent.kind != Kind::Run);
+    if let Some(answer) = sent.answer()
+        && is_whole
+        && told.text != answer
+    {
+        let (got, wanted) = (short(&told.text), short(&answer));
+        ledger.violated(3, format!("{id}: prompt {} answered {got:?} and not {wanted:?}", sent.n));
+    }
 }
 
 /// It is found by each of its names, and it is still the same conversation.

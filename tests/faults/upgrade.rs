@@ -112,6 +112,7 @@ fn speechless() -> Result<String, String> {
         generation: "g".to_owned(),
         boot_id: "b".to_owned(),
         processes: Vec::new(),
+        host: None,
     };
     let mut frame = Vec::new();
     encode_json(&mut frame, kind::WELCOME, &welcome).map_err(|e| e.to_string())?;

@@ -78,7 +78,16 @@ impl Daemon {
     /// The same in a directory of the caller's, which outlives it: the state is in `state` below it.
     pub fn prepared_in(dir: &Path, config: Option<&str>) -> Self {
         let (config, tether) = (config.map(str::to_owned), TetherVolumes::hold());
-        Self { dir: None, state: dir.join("state"), child: None, env: Vec::new(), config, logged: 0, tether }
+        Self {
+            dir: None,
+            state: dir.join("state"),
+            child: None,
+            env: Vec::new(),
+            config,
+            under: Vec::new(),
+            logged: 0,
+            tether,
+        }
     }
 
     /// The state directory.
