@@ -6,8 +6,8 @@
 //!                         └───────────────────────── every waiter is told ◄──────────────────────────────────┘
 //! ```
 //!
-//! Invariant: what is acknowledged is on the disk. Invariant: what is not durable is not seen by readers. Invariant: a
-//! store that can't be read is not written to.
+//! Invariant: what is acknowledged is on the disk. Invariant: what is not acknowledged is not seen by readers. Invariant:
+//! a store that can't be read is not written to.
 
 mod batch;
 mod census;
