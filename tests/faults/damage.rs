@@ -172,6 +172,7 @@ fn bad_words(said: &str, state: &Path) -> Vec<&'static str> {
 enum Damage {
     Flipped { at: usize, bit: u8 },
     CutTo(usize),
+    Gone,
     Newer,
 }
 
@@ -183,31 +184,36 @@ impl Damage {
         // Files are made longer than what is in them; most damage is to hit something.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let end = if rng.u8(..8) == 0 { bytes.len() } else { end };
-        match rng.u8(..4) {
-            0 => Self::CutTo(rng.usize(..end.max(1))),
+        match rng.u8(..8) {
+            0 => Self::Gone,
+            1 | 2 => Self::CutTo(rng.usize(..end.max(1))),
             _ => Self::Flipped { at: rng.usize(..end.max(1)), bit: rng.u8(..8) },
         }
     }
 
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, path: &Path, bytes: &[u8]) -> Result<(), String> {
+        let mut damaged = bytes.to_vec();
         match *self {
             Self::Flipped { at, bit } => {
-                if let Some(byte) = bytes.get_mut(at) {
+                if let Some(byte) = damaged.get_mut(at) {
                     *byte ^= 1 << bit;
                 }
             }
-            Self::CutTo(len) => bytes.truncate(len),
+            Self::CutTo(len) => damaged.truncate(len),
+            Self::Gone => return std::fs::remove_file(path).map_err(|e| e.to_string()),
             Self::Newer => {
                 let text = String::from_utf8_lossy(bytes).replace("\"format\": ", "\"format\": 9");
-                *bytes = text.into_bytes();
+                damaged = text.into_bytes();
             }
         }
+        std::fs::write(path, damaged).map_err(|e| e.to_string())
     }
 
     fn kind(&self) -> &'static str {
         match self {
             Self::Flipped { .. } => "bit of the store flipped",
             Self::CutTo(_) => "file of the store cut short",
+            Self::Gone => "file of the store removed",
             Self::Newer => "store of a newer version",
         }
     }
@@ -237,9 +243,7 @@ pub async fn rounds(plan: &Plan, state: &Path, rng: &mut fastrand::Rng, ledger: 
         let pick = all.iter().position(|(path, _)| round == 0 && path.ends_with("store.json"));
         let (path, bytes) = &all[pick.unwrap_or_else(|| rng.usize(..all.len()))];
         let damage = if round == 0 { Damage::Newer } else { Damage::any(rng, path, bytes) };
-        let mut damaged = bytes.clone();
-        damage.apply(&mut damaged);
-        std::fs::write(path, &damaged).map_err(|e| e.to_string())?;
+        damage.apply(path, bytes)?;
         ledger.fault(damage.kind());
         let told =
             format!("{damage:?} of {} bytes in {}", bytes.len(), path.strip_prefix(&copy).unwrap_or(path).display());
