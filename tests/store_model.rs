@@ -213,8 +213,13 @@ fn after_reopening(model: &mut Model, store: &Store, ids: &Ids) {
     }
 }
 
+/// How many sequences; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 16 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn the_store_equals_the_model(batches in proptest::collection::vec(proptest::collection::vec(step(), 1..4), 1..40)) {
         let dir = dir();
@@ -251,9 +256,6 @@ proptest! {
 const DIR: &str = "WHARF_TEST_MODEL_DIR";
 const IDS: &str = "WHARF_TEST_MODEL_IDS";
 const SEED: &str = "WHARF_TEST_MODEL_SEED";
-/// How many for each of the writer's points.
-const CRASHES: usize = 3;
-
 /// The named points of the writer, between which a group is half on the disk.
 fn points() -> Vec<&'static str> {
     let of_the_writer = |name: &&str| ["group-", "registry-", "log-"].iter().any(|part| name.starts_with(part));
@@ -345,7 +347,7 @@ fn mixed(registry: &Model, log: &Model) -> Model {
 #[test]
 fn a_crash_at_any_point_of_a_group_leaves_what_was_answered_and_at_most_what_was_under_way() {
     let (points, mut crashed, mut halves) = (points(), BTreeMap::<&str, usize>::new(), 0);
-    for case in 0..(CRASHES * points.len()) as u64 {
+    for case in 0..u64::from(cases().div_ceil(8)) * points.len() as u64 {
         let mut rng = fastrand::Rng::with_seed(case);
         let ids = Ids::new();
         let dir = dir();
