@@ -63,7 +63,15 @@ impl Drop for Mount {
 pub fn private() -> Result<(), String> {
     #[expect(deprecated, reason = "what can be unsound is to unshare descriptors, and those stay shared")]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).map_err(|e| format!("mounts of its own: {e}"))?;
-    run("mount", &["--make-rprivate", "/"]).map(drop)
+    run("mount", &["--make-rprivate", "/"])?;
+    // What others have mounted for their tests would stay in use as long as it is here, too.
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").map_err(|e| e.to_string())?;
+    let dirs = [PathBuf::from("/dev/shm"), std::env::temp_dir()].map(|dir| dir.join("wharf-"));
+    let of_tests = |at: &&str| dirs.iter().any(|dir| at.starts_with(&*dir.to_string_lossy()));
+    for at in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(of_tests) {
+        run("umount", &["--lazy", at])?;
+    }
+    Ok(())
 }
 
 /// What a test that mounts needs; an error says in words what is missing.
