@@ -21,8 +21,9 @@ use super::{
 
 /// How long the load works before the fault.
 const CALM: Duration = Duration::from_millis(800);
-/// The size of the file system with the state.
+/// The size of the file system with the state: what is kept free and a journal, and what is written in each storm.
 const DISK: u64 = 96 * 1024 * 1024;
+const DISK_FOR_A_STORM: u64 = 16 * 1024 * 1024;
 /// Damages for one fault under load.
 const DAMAGES: u64 = 20;
 const CONFIG: &str = "idle_timeout = \"off\"\ntransport = \"exec\"\n";
@@ -35,10 +36,12 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Result<Self, String> {
+    fn new(storms: u64) -> Result<Self, String> {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().map_err(|e| e.to_string())?;
         let image = dir.path().join("image");
-        File::create(&image).and_then(|file| file.set_len(DISK)).map_err(|e| e.to_string())?;
+        File::create(&image)
+            .and_then(|file| file.set_len(DISK + storms * DISK_FOR_A_STORM))
+            .map_err(|e| e.to_string())?;
         program("mkfs.ext4", &["-q", "-F", "-m", "0", &image.to_string_lossy()])?;
         std::fs::create_dir(dir.path().join("state")).map_err(|e| e.to_string())?;
         let mut place = Self { mount: None, dir };
@@ -102,13 +105,14 @@ impl Place {
 /// Runs the part.
 pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     mounts::possible()?;
-    let mut place = Place::new()?;
+    let storms = plan.rounds.div_ceil(DAMAGES);
+    let mut place = Place::new(storms)?;
     let mut daemon = Daemon::prepared_in(place.dir.path(), Some(CONFIG));
     daemon.start_again().await;
     let load = Load { burst: plan.burst, cancels: false };
     let mut world = World::around(plan.seed, daemon, None, load).await?;
     let mut broken = Ok(());
-    for _ in 0..plan.rounds.div_ceil(DAMAGES) {
+    for _ in 0..storms {
         world
             .storm(ledger, async |storm| {
                 storm.blow(CALM).await;
