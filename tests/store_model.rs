@@ -215,7 +215,7 @@ fn after_reopening(model: &mut Model, store: &Store, ids: &Ids) {
 
 /// How many sequences; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
-    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 16 }
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 12 }
 }
 
 proptest! {
