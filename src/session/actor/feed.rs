@@ -1,13 +1,13 @@
 //! From the agent's bytes to inputs of the state machine.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::Actor;
 use super::effects::Done;
 use crate::agent::adapter::Output;
-use crate::agent::lines::Lines;
+use crate::agent::lines::{Line, Lines};
 use crate::domain::ProcessProgress;
 use crate::session::state::{Input, Step};
 use crate::store::StoreError;
@@ -27,6 +27,8 @@ pub(super) struct Feed {
     pub(super) process: String,
     pub(super) events: mpsc::Receiver<ProcessEvent>,
     stdout: Lines,
+    /// Lines of stdout that are not yet looked at.
+    ready: VecDeque<Line>,
     stderr: Lines,
     stderr_tail: String,
 }
@@ -37,6 +39,7 @@ impl Feed {
             process: process.id.clone(),
             events,
             stdout: Lines::new(process.stdout),
+            ready: VecDeque::new(),
             stderr: Lines::new(process.stderr),
             stderr_tail: String::new(),
         }
@@ -67,6 +70,7 @@ impl Actor {
             }
             self.casualty.listen(&event, &self.workspace).await;
             self.process_event(event, &mut step);
+            self.lines(&mut step).await?;
             next = match &mut self.feed {
                 Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
                 _ => None,
@@ -77,7 +81,11 @@ impl Actor {
 
     fn process_event(&mut self, event: ProcessEvent, step: &mut Step) {
         match event {
-            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => self.stdout(&bytes, step),
+            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => {
+                if let Some(feed) = &mut self.feed {
+                    feed.ready.extend(feed.stdout.push(&bytes));
+                }
+            }
             ProcessEvent::Output { stream: OutputStream::Stderr, bytes, .. } => self.stderr(&bytes, step),
             ProcessEvent::InputTaken { n } => self.apply(Input::Taken { n }, step),
             ProcessEvent::InputRejected { n, reason } => {
@@ -121,9 +129,17 @@ impl Actor {
         });
     }
 
-    fn stdout(&mut self, bytes: &[u8], step: &mut Step) {
-        let Some(feed) = &mut self.feed else { return };
-        for line in feed.stdout.push(bytes) {
+    /// Looks at the lines that came; where they are more than one commit should hold, it commits in between.
+    async fn lines(&mut self, step: &mut Step) -> Result<(), StoreError> {
+        let mut bytes = 0;
+        loop {
+            if bytes >= BURST_BYTES {
+                bytes = 0;
+                self.finish(std::mem::take(step), |_, _| ()).await?;
+            }
+            // The commit may have ended the process: what it said after that is nobody's.
+            let Some(line) = self.feed.as_mut().and_then(|feed| feed.ready.pop_front()) else { return Ok(()) };
+            bytes += line.bytes.len();
             self.line(&line.bytes, line.oversized, step);
             if let Some(process) = &mut self.state.p.process {
                 process.stdout = line.end_offset;
