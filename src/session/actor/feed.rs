@@ -13,8 +13,8 @@ use crate::session::state::{Input, Step};
 use crate::store::StoreError;
 use crate::tether::client::{OutputStream, ProcessEvent};
 
-/// How much output goes into one commit at the most, so that commands get their turn.
-const BURST_BYTES: usize = 256 * 1024;
+/// How much output goes into one commit at the most, so that commands and other sessions' commits get their turn.
+const BURST_BYTES: usize = 64 * 1024;
 /// How long until it is told again that output waits.
 const TOLD_AGAIN: Duration = Duration::from_secs(30);
 /// How long until an input that tether refused (its volume is full, the process does not read) is given again.
@@ -57,26 +57,59 @@ impl Feed {
     }
 }
 
+/// What there is of a process to be looked at.
+pub(super) enum Heard {
+    /// It did something.
+    Event(ProcessEvent),
+    /// Lines of before are left: they were too many for one commit.
+    Ready,
+}
+
+/// Waits for what the process does next, but not before `due`.
+pub(super) async fn heard(feed: Option<&mut Feed>, due: Option<tokio::time::Instant>) -> Heard {
+    let Some(feed) = feed else { return std::future::pending().await };
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+    if !feed.ready.is_empty() {
+        return Heard::Ready;
+    }
+    let ended = || ProcessEvent::Detached { reason: "the connection ended".into() };
+    Heard::Event(feed.events.recv().await.unwrap_or_else(ended))
+}
+
 impl Actor {
     /// Takes what the process has to tell, as much as is there up to a bound, as one commit.
-    pub(super) async fn process_events(&mut self, first: Option<ProcessEvent>) -> Result<(), StoreError> {
+    pub(super) async fn process_events(&mut self, heard: Heard) -> Result<(), StoreError> {
+        let begun = tokio::time::Instant::now();
         let mut step = Step::default();
         let mut bytes = 0;
-        let mut next = Some(first.unwrap_or_else(|| ProcessEvent::Detached { reason: "the connection ended".into() }));
-        while let Some(event) = next {
-            if let ProcessEvent::Output { bytes: output, .. } = &event {
-                self.watch.heard = self.shared.clock.now();
-                bytes += output.len();
+        let mut next = match heard {
+            Heard::Event(event) => Some(event),
+            Heard::Ready => None,
+        };
+        loop {
+            if let Some(event) = next.take() {
+                if let ProcessEvent::Output { bytes: output, .. } = &event {
+                    self.watch.heard = self.shared.clock.now();
+                    bytes += output.len();
+                }
+                self.casualty.listen(&event, &self.workspace).await;
+                self.process_event(event, &mut step);
             }
-            self.casualty.listen(&event, &self.workspace).await;
-            self.process_event(event, &mut step);
-            self.lines(&mut step).await?;
+            let taken = self.lines(&mut step);
+            bytes = bytes.max(taken);
             next = match &mut self.feed {
-                Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
+                Some(feed) if feed.ready.is_empty() && bytes < BURST_BYTES => feed.events.try_recv().ok(),
                 _ => None,
             };
+            if next.is_none() {
+                break;
+            }
         }
-        self.finish(step, |_, _| ()).await
+        self.finish(step, |_, _| ()).await?;
+        self.pace.took(bytes, begun.elapsed(), self.shared.store.batches());
+        Ok(())
     }
 
     fn process_event(&mut self, event: ProcessEvent, step: &mut Step) {
@@ -129,16 +162,12 @@ impl Actor {
         });
     }
 
-    /// Looks at the lines that came; where they are more than one commit should hold, it commits in between.
-    async fn lines(&mut self, step: &mut Step) -> Result<(), StoreError> {
+    /// Looks at lines that came, as many as one commit should hold; answers their bytes.
+    fn lines(&mut self, step: &mut Step) -> usize {
         let mut bytes = 0;
-        loop {
-            if bytes >= BURST_BYTES {
-                bytes = 0;
-                self.finish(std::mem::take(step), |_, _| ()).await?;
-            }
-            // The commit may have ended the process: what it said after that is nobody's.
-            let Some(line) = self.feed.as_mut().and_then(|feed| feed.ready.pop_front()) else { return Ok(()) };
+        while bytes < BURST_BYTES
+            && let Some(line) = self.feed.as_mut().and_then(|feed| feed.ready.pop_front())
+        {
             bytes += line.bytes.len();
             self.line(&line.bytes, line.oversized, step);
             if let Some(process) = &mut self.state.p.process {
@@ -146,6 +175,7 @@ impl Actor {
                 step.dirty = true;
             }
         }
+        bytes
     }
 
     fn line(&mut self, line: &[u8], oversized: bool, step: &mut Step) {
