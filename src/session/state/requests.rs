@@ -152,6 +152,8 @@ impl State {
     /// Writes the session's end.
     pub(super) fn finish_close(&mut self, now: Timestamp, step: &mut Step) {
         self.link = Link::Down;
+        // Whatever may still run: there is nothing more to find out that would be told.
+        self.recovering = false;
         self.withdraw_permissions(step);
         self.p.error = None;
         self.p.closed = Some(now);
