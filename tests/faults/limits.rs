@@ -1,8 +1,9 @@
 //! Faults of a workspace's limits: out of memory (a tool, the agent, everything), out of processes, out of disk. Each is
 //! told by its name, costs no other session anything, and no prompt that was accepted.
 
-use std::{process::Command, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
@@ -21,8 +22,8 @@ const HOG: &str = "head -c 400000000 /dev/zero | tail -c 300000000 >/dev/null";
 const HOGS: &str = "for i in 1 2 3 4; do head -c 400000000 /dev/zero | tail -c 300000000 >/dev/null & done; wait";
 const MEMORY: u64 = 64 << 20;
 const PIDS: u64 = 48;
-/// What a fork bomb of so many processes holds for a while.
-const BOMB: &str = "i=0; while [ $i -lt 100 ]; do /bin/busybox sleep 4 & i=$((i+1)); done; wait";
+/// A process of a bomb; what one that can't fork any more becomes, too, so that the limit stays reached.
+const SPLINTER: &str = "/bin/busybox sleep 6161";
 /// The volume that gets full.
 const VOLUME: u64 = 8 << 20;
 /// Everybody may fill it, so nobody's reserve is left.
@@ -35,9 +36,9 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     let load = Load { burst: plan.burst, cancels: false };
     let mut world = World::make(plan.seed ^ 9, &[], "idle_timeout = \"off\"\n", load).await?;
     let spec = json!({ "name": "small", "image": "wharf/demo:latest", "memory": MEMORY, "pids": PIDS });
-    let small = Victim::make(&world.api, "small", &spec).await?;
+    let mut small = Victim::make(&world.api, "small", &spec).await?;
     let spec = json!({ "name": "full", "image": "wharf/demo:latest" });
-    let full = Victim::on(&world, &disk, &spec).await?;
+    let mut full = Victim::on(&world, &disk, &spec).await?;
     let mut failed = Ok(());
     for n in 0..plan.rounds {
         world
@@ -58,7 +59,7 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
         }
         // What happens in one workspace costs those in another nothing.
         world.check(Cost::Nothing, ledger).await;
-        for victim in [&small, &full] {
+        for victim in [&mut small, &mut full] {
             victim.accounts(ledger).await?;
         }
     }
@@ -74,6 +75,9 @@ struct Victim {
     api: Api,
     id: String,
     workspace: String,
+    /// Up to which event its books were checked, and which prompts had not ended there.
+    checked: u64,
+    open: BTreeSet<u64>,
 }
 
 /// A turn's end, and what was told and said from its prompt until then.
@@ -95,7 +99,8 @@ impl Victim {
         let body = json!({ "agent": "demo", "workspace": workspace, "key": format!("limits:{name}") });
         let made = api.call("POST", "/v1/sessions", Some(&body), None).await?;
         let (200 | 201, session) = made else { return Err(format!("no session: {made:?}")) };
-        Ok(Self { api: api.clone(), id: session["id"].as_str().unwrap_or_default().to_owned(), workspace })
+        let id = session["id"].as_str().unwrap_or_default().to_owned();
+        Ok(Self { api: api.clone(), id, workspace, checked: 0, open: BTreeSet::new() })
     }
 
     /// In a workspace whose tether has its journal on that disk.
@@ -193,27 +198,36 @@ impl Victim {
     }
 
     /// Every accepted prompt came to one end, and the log has no gap.
-    async fn accounts(&self, ledger: &mut Ledger) -> Result<(), String> {
-        let (mut after, mut events) = (0, Vec::new());
+    async fn accounts(&mut self, ledger: &mut Ledger) -> Result<(), String> {
+        let (begun, mut prompts) = (self.checked, 0);
         loop {
-            let page = self.events(after).await?;
-            let Some(last) = page.last() else { break };
-            after = last["seq"].as_u64().unwrap_or(u64::MAX);
-            events.extend(page);
+            let page = self.events(self.checked).await?;
+            if page.is_empty() {
+                break;
+            }
+            for event in page {
+                self.checked += 1;
+                if event["seq"] != self.checked {
+                    let what = format!("{}: where {} is expected, the log has {}", self.id, self.checked, event["seq"]);
+                    ledger.violated(3, what);
+                    return Ok(());
+                }
+                let prompt = event["data"]["prompt"].as_u64().unwrap_or(0);
+                let is_once = match event["type"].as_str().unwrap_or_default() {
+                    "prompt.queued" => self.open.insert(prompt),
+                    "turn.ended" => self.open.remove(&prompt),
+                    _ => true,
+                };
+                prompts += u64::from(event["type"] == "turn.ended");
+                if !is_once {
+                    ledger.violated(1, format!("{}: another {} of prompt {prompt}", self.id, event["type"]));
+                }
+            }
         }
-        if !events.iter().zip(1_u64..).all(|(event, seq)| event["seq"] == seq) {
-            ledger.violated(3, format!("{}: its log has a gap", self.id));
+        if !self.open.is_empty() {
+            ledger.violated(1, format!("{}: accepted and not ended were {:?}", self.id, self.open));
         }
-        let of = |kind: &str| {
-            let mut found: Vec<_> = events.iter().filter(|event| event["type"] == kind).collect();
-            found.sort_by_key(|event| event["data"]["prompt"].as_u64());
-            found.iter().filter_map(|event| event["data"]["prompt"].as_u64()).collect::<Vec<_>>()
-        };
-        let (queued, ended) = (of("prompt.queued"), of("turn.ended"));
-        if queued != ended {
-            ledger.violated(1, format!("{}: accepted were {queued:?}, and ended {ended:?}", self.id));
-        }
-        let checked = Checked { faults: 1, prompts: queued.len() as u64, events: events.len() as u64 };
+        let checked = Checked { faults: 1, prompts, events: self.checked - begun };
         ledger.checked(&[1, 3, 7], checked);
         Ok(())
     }
@@ -257,23 +271,30 @@ async fn out_of_processes(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), 
     victim.works().await?;
     let late = Victim::session(&victim.api, &format!("late-{}", storm.rng.u32(..)), victim.workspace.clone()).await?;
     storm.fault("out of processes");
-    victim.exec(storm, "1000", true, BOMB)?;
+    let bomb = format!("trap 'exec {SPLINTER}' EXIT; while :; do {SPLINTER} & done");
+    victim.exec(storm, "1000", true, &bomb)?;
     let container = victim.container(storm)?;
     until("the limit of processes", async || {
-        let top = storm.docker(&["top", &container, "-eo", "pid"])?;
+        // Threads count, too.
+        let top = storm.docker(&["top", &container, "-eLo", "pid"])?;
         if top.lines().count() as u64 > PIDS { Ok(()) } else { Err(format!("{} processes", top.lines().count())) }
     })
     .await?;
-    let tool = victim.turn("run /bin/busybox true && /bin/busybox true && echo could").await?;
+    let tool = victim.turn("run /bin/busybox true && /bin/busybox true && echo beyond").await?;
     let refused = late.restore().await?;
     let told = refused.1["detail"].as_str().unwrap_or_default().to_owned();
-    if tool.said.contains("could") {
+    if tool.said.contains("beyond") {
         return Err(format!("a tool ran beyond the limit of processes: {}", tool.said));
     }
     if refused.0 < 400 || !told.contains("`pids`") {
         return Err(format!("an agent that can't be started for want of processes is told as {refused:?}"));
     }
-    until("the end of the bomb", async || match late.restore().await? {
+    let top = storm.docker(&["top", &container, "-eo", "pid,args"])?;
+    for splinter in top.lines().filter(|line| line.contains(SPLINTER)) {
+        let pid = splinter.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        kill_process(pid.ok_or("no number")?, Signal::KILL).map_err(|e| e.to_string())?;
+    }
+    until("the start of an agent after the bomb", async || match late.restore().await? {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     })
