@@ -117,6 +117,15 @@ pub(super) fn is_without_program(error: &EngineError) -> bool {
         && error.to_string().contains(PROGRAM)
 }
 
+/// Whether the engine was killed while it started the container, and now does not know what it has made: it can neither
+/// start nor stop it any more.
+pub(super) fn is_half_started(error: &EngineError) -> bool {
+    let message = error.to_string();
+    matches!(error, EngineError::Conflict { .. } | EngineError::Other { .. })
+        && message.contains("task ")
+        && message.ends_with("already exists")
+}
+
 /// Whether the engine does not see the host's directory.
 pub(super) fn is_without_bind(error: &EngineError) -> bool {
     matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })

@@ -147,7 +147,11 @@ impl Server {
                 self.reply(kind::PROCESSES, &Processes { req, processes });
             }
             kind::PING => self.reply(kind::PONG, &frame.json::<Ping>()?),
-            kind::RESOLVE | kind::STOP if self.host.is_some() => self.on_host_frame(frame, now)?,
+            kind::RESOLVE if self.host.is_some() => self.resolve(&frame.json()?),
+            kind::STOP => {
+                self.done(frame.json::<Req>()?.req, Ok(()));
+                self.go_down(now);
+            }
             other => self.unknown(frame, other),
         }
         Ok(())
@@ -159,17 +163,6 @@ impl Server {
         if let Some(conn) = &mut self.controller {
             conn.send_error(req, ErrorCode::Unsupported, format!("this tether does not know frames of kind {kind}"));
         }
-    }
-
-    /// What only a tether on a host is asked.
-    fn on_host_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), FrameError> {
-        if frame.kind == kind::RESOLVE {
-            self.resolve(&frame.json()?);
-        } else {
-            self.done(frame.json::<Req>()?.req, Ok(()));
-            self.go_down(now);
-        }
-        Ok(())
     }
 
     fn resolve(&mut self, resolve: &Resolve) {
