@@ -60,8 +60,11 @@ impl PrivateEngine {
     pub fn spawn(&mut self) -> Result<(), String> {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).map_err(|e| e.to_string())?;
-        // A pid file of one that was killed keeps the next from starting, where its number is in use again.
-        let _ = std::fs::remove_file(self.path("pid"));
+        // A pid file of one that was killed keeps the next from starting, where its number is in use again or nobody has
+        // buried it yet; and its containerd was killed with it.
+        for name in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.path(name));
+        }
         let mut words = self.under.iter().map(String::as_str).chain(["dockerd"]);
         let mut command = Command::new(words.next().ok_or("no program")?);
         command.args(words).arg("--host").arg(self.host());
