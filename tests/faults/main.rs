@@ -17,6 +17,7 @@ mod fuse;
 mod inside;
 mod ledger;
 mod limits;
+mod loop_disk;
 mod memory;
 mod mounts;
 mod namespace;
