@@ -205,6 +205,7 @@ impl Hit {
             Fault::AgentBetween => {
                 world.sessions[self.at].settle().await?;
                 kill(world, self.at, process).await?;
+                self.noticed(world).await?;
                 "agent killed between turns"
             }
             Fault::ContainerInTurn => {
@@ -218,6 +219,7 @@ impl Hit {
                 let is_removed = world.rng.bool();
                 let how: &[&str] = if is_removed { &["rm", "--force"] } else { &["kill"] };
                 world.docker(&[how, &[&container(world, self.at)?]].concat())?;
+                self.noticed(world).await?;
                 if is_removed { "container removed between turns" } else { "container killed between turns" }
             }
         };
@@ -266,9 +268,29 @@ impl Hit {
         Ok(())
     }
 
+    /// A prompt may come before anyone knows of a death: then nobody can know whether the agent was given it. Once the
+    /// death is known, nothing may be lost.
+    async fn noticed(&self, world: &mut World) -> Result<(), String> {
+        if world.rng.bool() {
+            self.prompt(world, Kind::Say, &["done", "failed", "unknown"]).await?;
+            return Ok(());
+        }
+        let session = &world.sessions[self.at];
+        until("the session's rest", async || {
+            let now = session.api.get(&format!("/v1/sessions/{}", session.id)).await?;
+            if now["status"] == "suspended" { Ok(()) } else { Err(now["status"].to_string()) }
+        })
+        .await
+    }
+
     /// A prompt whose turn can't come to its own end.
     async fn endless(&self, world: &mut World, ends: &'static [&'static str]) -> Result<u64, String> {
-        let n = ask(world, self.at, Kind::Slow(ENDLESS)).await?;
+        self.prompt(world, Kind::Slow(ENDLESS), ends).await
+    }
+
+    /// A prompt whose turn may end in these ways.
+    async fn prompt(&self, world: &mut World, kind: Kind, ends: &'static [&'static str]) -> Result<u64, String> {
+        let n = ask(world, self.at, kind).await?;
         for sent in world.sessions[self.at].sent.iter_mut().filter(|sent| sent.n == n) {
             sent.ends = Some(ends);
         }

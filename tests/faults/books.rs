@@ -30,6 +30,8 @@ struct Told {
     started: u64,
     ended: u64,
     status: String,
+    /// What its end says of an error.
+    error: String,
     text: String,
 }
 
@@ -106,6 +108,7 @@ fn told(events: &[Value]) -> BTreeMap<u64, Told> {
                 let told = told.entry(n).or_default();
                 told.ended += 1;
                 data["status"].as_str().unwrap_or_default().clone_into(&mut told.status);
+                told.error = data["error"]["message"].as_str().map_or_else(String::new, |why| format!(": {why}"));
             }
             ("update", _) if data["sessionUpdate"] == "agent_message_chunk" => {
                 let turn = event["turn"].as_str().and_then(|turn| turn.strip_prefix("turn_")?.parse().ok());
@@ -150,11 +153,11 @@ fn prompt(id: &str, sent: &Sent, told: &Told, cost: Cost, ledger: &mut Ledger) {
     if let Some(ends) = sent.ends
         && !ends.contains(&told.status.as_str())
     {
-        ledger.violated(2, format!("{id}: prompt {} ended as {}, not as {ends:?}", sent.n, told.status));
+        ledger.violated(2, format!("{id}: prompt {} ended as {}{}, not as {ends:?}", sent.n, told.status, told.error));
     }
     let lost = sent.ends.is_none() && told.status != "done" && !(sent.cancelled && told.status == "cancelled");
     if lost && cost == Cost::Nothing {
-        ledger.violated(3, format!("{id}: prompt {} ({:?}) ended as {}", sent.n, sent.kind, told.status));
+        ledger.violated(3, format!("{id}: prompt {} ({:?}) ended as {}{}", sent.n, sent.kind, told.status, told.error));
     }
     // A tool that was killed says less.
     let is_whole = told.status == "done" && !sent.cancelled && (cost == Cost::Nothing || sent.kind != Kind::Run);

@@ -62,7 +62,7 @@ impl Sent {
             Kind::Burst(n) => format!("burst {n} {token}"),
             Kind::Slow(n) => format!("slow {n} {token}"),
             Kind::Say => format!("say {token}"),
-            Kind::Tool(seconds) => format!("ask sleep {seconds}; echo {token}"),
+            Kind::Tool(seconds) => format!("ask touch /workspace/{token}; sleep {seconds}; echo {token}"),
         }
     }
 
@@ -205,7 +205,7 @@ impl Driven {
                 return self.sent.last().map(|sent| sent.n);
             }
             // A session that gave up says so, and is asked to go on.
-            Ok((409, problem)) if problem["code"] == "session_error" => self.restore().await,
+            Ok((409, problem)) if problem["code"] == "session_failed" => self.restore().await,
             other => self.wrong.push(format!("a prompt was not accepted: {other:?}")),
         }
         None
