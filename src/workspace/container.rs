@@ -159,4 +159,13 @@ mod tests {
         assert!(made.read_only_root && made.mounts.len() == 5);
         assert!(made.mounts.iter().all(|m| m.read_only == (m.target == PROGRAM_DIR)));
     }
+
+    #[test]
+    fn what_the_engine_lost_in_a_start_is_told_from_other_conflicts() {
+        let other = |message: &str| EngineError::Other { what: "container wharf-1".into(), message: message.into() };
+        assert!(is_half_started(&other("task 8a20d55ce7e0: already exists")));
+        assert!(is_half_started(&EngineError::Conflict { message: "task 8a20d55ce7e0: already exists".into() }));
+        assert!(!is_half_started(&other("network wharf: already exists")));
+        assert!(!is_half_started(&other("failed to create task for container")));
+    }
 }

@@ -126,15 +126,7 @@ impl Server {
                     None => Err((ErrorCode::Invalid, "the process has no terminal".to_owned())),
                 })?;
             }
-            kind::FORGET => {
-                let of: OfProcess = frame.json()?;
-                let running = self.find(&of.process).is_some_and(|process| process.run.is_some());
-                if !running {
-                    self.forget(&of.process);
-                }
-                let refusal = (ErrorCode::Running, format!("the process `{}` has not ended", of.process));
-                self.done(of.req, if running { Err(refusal) } else { Ok(()) });
-            }
+            kind::FORGET => self.on_forget(&frame.json()?),
             kind::DETACH => {
                 let of: OfProcess = frame.json()?;
                 if let Some(process) = self.find(&of.process) {
@@ -163,6 +155,15 @@ impl Server {
         if let Some(conn) = &mut self.controller {
             conn.send_error(req, ErrorCode::Unsupported, format!("this tether does not know frames of kind {kind}"));
         }
+    }
+
+    fn on_forget(&mut self, of: &OfProcess) {
+        let running = self.find(&of.process).is_some_and(|process| process.run.is_some());
+        if !running {
+            self.forget(&of.process);
+        }
+        let refusal = (ErrorCode::Running, format!("the process `{}` has not ended", of.process));
+        self.done(of.req, if running { Err(refusal) } else { Ok(()) });
     }
 
     fn resolve(&mut self, resolve: &Resolve) {
