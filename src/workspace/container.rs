@@ -120,10 +120,12 @@ pub(super) fn is_without_program(error: &EngineError) -> bool {
 /// Whether the engine was killed while it started the container, and now does not know what it has made: it can neither
 /// start nor stop it any more.
 pub(super) fn is_half_started(error: &EngineError) -> bool {
-    let message = error.to_string();
+    // The words of dockerd for its own list, of containerd and of runc.
+    let message = error.to_string().to_ascii_lowercase();
     matches!(error, EngineError::Conflict { .. } | EngineError::Other { .. })
-        && message.contains("task ")
-        && message.ends_with("already exists")
+        && (message.ends_with("id already in use")
+            || message.contains("task ") && message.ends_with("already exists")
+            || message.contains("container with given id already exists"))
 }
 
 /// Whether the engine does not see the host's directory.
@@ -165,6 +167,7 @@ mod tests {
         let other = |message: &str| EngineError::Other { what: "container wharf-1".into(), message: message.into() };
         assert!(is_half_started(&other("task 8a20d55ce7e0: already exists")));
         assert!(is_half_started(&EngineError::Conflict { message: "task 8a20d55ce7e0: already exists".into() }));
+        assert!(is_half_started(&other("id already in use")));
         assert!(!is_half_started(&other("network wharf: already exists")));
         assert!(!is_half_started(&other("failed to create task for container")));
     }
