@@ -12,7 +12,7 @@ use super::{
     world::{Storm, World},
 };
 
-const CALM: Duration = Duration::from_millis(1500);
+const CALM: Duration = Duration::from_millis(1000);
 const AWAY: Duration = Duration::from_millis(1500);
 const BETWEEN_CHECKS: u64 = 3;
 
