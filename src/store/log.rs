@@ -1,8 +1,11 @@
 //! The log in fjall: what happened, written all the time, everything of one commit in one batch.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fjall::compaction::Leveled;
+use fjall::config::PartitioningPolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{Options, StoreError, dir, key, value, witness::Commits};
@@ -45,6 +48,8 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Option<(Commits, u64)> {
     Some((Commits { log, registry }, seqno))
 }
 
+/// How large a table becomes, compressed, in bytes.
+const TABLE: u64 = 8 * 1024 * 1024;
 /// How long writing memory into tables may take, and how often is looked: fjall tells no one.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 const FLUSH_POLL: Duration = Duration::from_millis(10);
@@ -81,7 +86,13 @@ impl Log {
             }
             let size = if name == "events" { options.events_memtable } else { options.memtable };
             let made = db.keyspace(name, || {
-                KeyspaceCreateOptions::default().max_memtable_size(size).manual_journal_persist(true)
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(size)
+                    .manual_journal_persist(true)
+                    .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE)))
+                    // While a table is written, each key of its index holds the whole block, uncompressed, that it was
+                    // read from (lsm-tree 3.1: a key is a view of it). Cut into parts, the index holds some fifty.
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
             });
             parts.push(made.map_err(unreadable)?);
         }

@@ -197,6 +197,11 @@ impl Store {
         self.shared().queue.push_when_possible(batch).await.await
     }
 
+    /// How many batches it has taken since it was opened, of all sessions.
+    pub fn batches(&self) -> u64 {
+        self.shared().queue.taken()
+    }
+
     /// Waits until the queue is at most half full.
     pub async fn ready(&self) {
         self.shared().queue.ready().await;
