@@ -117,14 +117,17 @@ impl PrivateEngine {
 
     /// Kills what holds one of its containers, as a crash of the runtime would; whether there was one.
     pub fn kill_shim(&self, container: &str) -> bool {
-        let shims = Command::new("pgrep").args(["-f", &format!("containerd-shim.* -id {container}")]).output();
-        let Ok(shims) = shims else { return false };
-        let pids: Vec<i32> =
-            String::from_utf8_lossy(&shims.stdout).lines().filter_map(|pid| pid.parse().ok()).collect();
-        pids.iter()
-            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
+        pids(&["-f", &format!("containerd-shim.* -id {container}")])
+            .into_iter()
             .any(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok())
     }
+}
+
+/// The processes that `pgrep` finds.
+fn pids(args: &[&str]) -> Vec<rustix::process::Pid> {
+    let found = Command::new("pgrep").args(args).output().map(|found| found.stdout).unwrap_or_default();
+    let numbers = String::from_utf8_lossy(&found).lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>();
+    numbers.into_iter().filter_map(rustix::process::Pid::from_raw).collect()
 }
 
 fn tail(path: &Path) -> String {
@@ -144,6 +147,14 @@ impl Drop for PrivateEngine {
             }
         }
         self.terminate();
+        // What it was killed in the middle of starting it does not know; that has its directory in its command line.
+        let exec = self.path("exec");
+        for shim in pids(&["-f", &format!("containerd-shim.* -address {}", exec.display())]) {
+            let children = pids(&["-P", &shim.as_raw_nonzero().to_string()]);
+            for pid in children.into_iter().chain([shim]) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
         // What it mounted for itself would keep its directory.
         for name in ["data", "exec"] {
             let path = self.path(name);
