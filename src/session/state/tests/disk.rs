@@ -49,7 +49,7 @@ impl Disk {
         for (n, change) in &step.prompts {
             match change {
                 PromptChange::New(record) => {
-                    assert!(self.prompts.insert(*n, record.state).is_none(), "prompt {n} twice")
+                    assert!(self.prompts.insert(*n, record.state).is_none(), "prompt {n} twice");
                 }
                 PromptChange::Delivered => self.prompt(*n, PromptState::Delivered),
                 PromptChange::Pending => self.prompt(*n, PromptState::Pending),
