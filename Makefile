@@ -12,7 +12,7 @@ BINARY ?= target/release/wharf
 INSTALL ?= install
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test fuzz contract build openapi bench images image-demo image-workspace versions install uninstall clean
+.PHONY: help run stop test faults fuzz contract build openapi bench images image-demo image-workspace versions install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ fuzz: ## every fuzzer for as long as is said: make fuzz SECONDS=180 SEED=7 ONLY=
 
 contract: ## the API against its description, by schemathesis: make contract EXAMPLES=100 SEED=7
 	@EXAMPLES='$(EXAMPLES)' SEED='$(SEED)' scripts/engine.sh scripts/contract.sh
+
+faults: ## try to lose a session: make faults ROUNDS=200 SEED=1, or only PART="daemon power"
+	@ROUNDS='$(ROUNDS)' SEED='$(SEED)' scripts/engine.sh scripts/faults.sh $(PART)
 
 build: ## the release build
 	cargo build --release --locked

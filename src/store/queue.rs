@@ -29,6 +29,8 @@ pub(super) struct Job {
 struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// How many batches were ever taken in.
+    taken: u64,
     closed: bool,
 }
 
@@ -80,9 +82,15 @@ impl Queue {
         }
         let (done, waiter) = oneshot::channel();
         state.bytes += size;
+        state.taken += 1;
         state.jobs.push_back(Job { batch, done, patient });
         self.filled.notify_one();
         Ok(Commit(Inner::Waiting(waiter)))
+    }
+
+    /// How many batches were taken in since the opening.
+    pub(super) fn taken(&self) -> u64 {
+        self.state().taken
     }
 
     /// Waits until less than half of the limit is queued.

@@ -11,8 +11,9 @@ use crate::session::sealed;
 use crate::session::state::{PromptChange, Step};
 use crate::store::{Batch, StoreError};
 
-/// After how many bytes a run ends: what the agent says of itself may become six times as long.
-const RUN_BYTES: usize = 8 << 20;
+/// After how many bytes a run ends. It is one record of the log: a compaction holds some fifty of them in memory, a reader
+/// one.
+const RUN_BYTES: usize = 64 << 10;
 
 impl Actor {
     /// Makes a step durable, shows its events, does its effects, and answers who waited for it.

@@ -1,20 +1,20 @@
 //! From the agent's bytes to inputs of the state machine.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::Actor;
 use super::effects::Done;
 use crate::agent::adapter::Output;
-use crate::agent::lines::Lines;
+use crate::agent::lines::{Line, Lines};
 use crate::domain::ProcessProgress;
 use crate::session::state::{Input, Step};
 use crate::store::StoreError;
 use crate::tether::client::{OutputStream, ProcessEvent};
 
-/// How much output goes into one commit at the most, so that commands get their turn.
-const BURST_BYTES: usize = 256 * 1024;
+/// How much output goes into one commit at the most, so that commands and other sessions' commits get their turn.
+const BURST_BYTES: usize = 64 * 1024;
 /// How long until it is told again that output waits.
 const TOLD_AGAIN: Duration = Duration::from_secs(30);
 /// How long until an input that tether refused (its volume is full, the process does not read) is given again.
@@ -27,6 +27,8 @@ pub(super) struct Feed {
     pub(super) process: String,
     pub(super) events: mpsc::Receiver<ProcessEvent>,
     stdout: Lines,
+    /// Lines of stdout that are not yet looked at.
+    ready: VecDeque<Line>,
     stderr: Lines,
     stderr_tail: String,
 }
@@ -37,6 +39,7 @@ impl Feed {
             process: process.id.clone(),
             events,
             stdout: Lines::new(process.stdout),
+            ready: VecDeque::new(),
             stderr: Lines::new(process.stderr),
             stderr_tail: String::new(),
         }
@@ -54,30 +57,68 @@ impl Feed {
     }
 }
 
+/// What there is of a process to be looked at.
+pub(super) enum Heard {
+    /// It did something.
+    Event(ProcessEvent),
+    /// Lines of before are left: they were too many for one commit.
+    Ready,
+}
+
+/// Waits for what the process does next, but not before `due`.
+pub(super) async fn heard(feed: Option<&mut Feed>, due: Option<tokio::time::Instant>) -> Heard {
+    let Some(feed) = feed else { return std::future::pending().await };
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+    if !feed.ready.is_empty() {
+        return Heard::Ready;
+    }
+    let ended = || ProcessEvent::Detached { reason: "the connection ended".into() };
+    Heard::Event(feed.events.recv().await.unwrap_or_else(ended))
+}
+
 impl Actor {
     /// Takes what the process has to tell, as much as is there up to a bound, as one commit.
-    pub(super) async fn process_events(&mut self, first: Option<ProcessEvent>) -> Result<(), StoreError> {
+    pub(super) async fn process_events(&mut self, heard: Heard) -> Result<(), StoreError> {
+        let begun = tokio::time::Instant::now();
         let mut step = Step::default();
         let mut bytes = 0;
-        let mut next = Some(first.unwrap_or_else(|| ProcessEvent::Detached { reason: "the connection ended".into() }));
-        while let Some(event) = next {
-            if let ProcessEvent::Output { bytes: output, .. } = &event {
-                self.watch.heard = self.shared.clock.now();
-                bytes += output.len();
+        let mut next = match heard {
+            Heard::Event(event) => Some(event),
+            Heard::Ready => None,
+        };
+        loop {
+            if let Some(event) = next.take() {
+                if let ProcessEvent::Output { bytes: output, .. } = &event {
+                    self.watch.heard = self.shared.clock.now();
+                    bytes += output.len();
+                }
+                self.casualty.listen(&event, &self.workspace).await;
+                self.process_event(event, &mut step);
             }
-            self.casualty.listen(&event, &self.workspace).await;
-            self.process_event(event, &mut step);
+            let taken = self.lines(&mut step);
+            bytes = bytes.max(taken);
             next = match &mut self.feed {
-                Some(feed) if bytes < BURST_BYTES => feed.events.try_recv().ok(),
+                Some(feed) if feed.ready.is_empty() && bytes < BURST_BYTES => feed.events.try_recv().ok(),
                 _ => None,
             };
+            if next.is_none() {
+                break;
+            }
         }
-        self.finish(step, |_, _| ()).await
+        self.finish(step, |_, _| ()).await?;
+        self.pace.took(bytes, begun.elapsed(), self.shared.store.batches());
+        Ok(())
     }
 
     fn process_event(&mut self, event: ProcessEvent, step: &mut Step) {
         match event {
-            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => self.stdout(&bytes, step),
+            ProcessEvent::Output { stream: OutputStream::Stdout, bytes, .. } => {
+                if let Some(feed) = &mut self.feed {
+                    feed.ready.extend(feed.stdout.push(&bytes));
+                }
+            }
             ProcessEvent::Output { stream: OutputStream::Stderr, bytes, .. } => self.stderr(&bytes, step),
             ProcessEvent::InputTaken { n } => self.apply(Input::Taken { n }, step),
             ProcessEvent::InputRejected { n, reason } => {
@@ -121,15 +162,20 @@ impl Actor {
         });
     }
 
-    fn stdout(&mut self, bytes: &[u8], step: &mut Step) {
-        let Some(feed) = &mut self.feed else { return };
-        for line in feed.stdout.push(bytes) {
+    /// Looks at lines that came, as many as one commit should hold; answers their bytes.
+    fn lines(&mut self, step: &mut Step) -> usize {
+        let mut bytes = 0;
+        while bytes < BURST_BYTES
+            && let Some(line) = self.feed.as_mut().and_then(|feed| feed.ready.pop_front())
+        {
+            bytes += line.bytes.len();
             self.line(&line.bytes, line.oversized, step);
             if let Some(process) = &mut self.state.p.process {
                 process.stdout = line.end_offset;
                 step.dirty = true;
             }
         }
+        bytes
     }
 
     fn line(&mut self, line: &[u8], oversized: bool, step: &mut Step) {

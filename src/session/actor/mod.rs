@@ -8,6 +8,7 @@ mod effects;
 mod feed;
 mod launch;
 mod mailbox;
+mod pace;
 mod refusal;
 mod rest;
 mod waiters;
@@ -33,7 +34,7 @@ use crate::agent::AgentEntry;
 use crate::agent::adapter::{Adapter, Output, StartOptions};
 use crate::domain::{EventData, PermissionState, Progress, SessionId, SessionRecord, Timestamp};
 use crate::store::StoreError;
-use crate::tether::client::{ProcessEvent, TetherClient};
+use crate::tether::client::TetherClient;
 use crate::workspace::{Hold, WorkspaceError, WorkspaceState};
 
 /// How many commands may wait for an actor.
@@ -71,6 +72,8 @@ pub(super) struct Actor {
     workspace: watch::Receiver<WorkspaceState>,
     /// The process's output, while attached.
     feed: Option<Feed>,
+    /// How fast it may be taken.
+    pace: pace::Pace,
     /// Takes secrets out of what the agent says.
     redactor: Redactor,
     /// Up to which number the outbox was handed to the client.
@@ -168,6 +171,7 @@ impl Actor {
                 starting: None,
                 client: None,
                 feed: None,
+                pace: pace::Pace::default(),
                 redactor: Redactor::default(),
                 sent: 0,
                 refused: 0,
@@ -259,8 +263,8 @@ impl Actor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                event = next_event(&mut self.feed) => {
-                    self.process_events(event).await?;
+                heard = feed::heard(self.feed.as_mut(), self.pace.due()) => {
+                    self.process_events(heard).await?;
                     self.between_bursts().await
                 }
                 Ok(()) = self.workspace.changed() => self.workspace_changed().await,
@@ -373,13 +377,6 @@ fn restore(entry: &AgentEntry, progress: &Progress, id: &SessionId) -> Option<Bo
             tracing::error!(session = %id, error = %e, "the adapter's state can't be read");
             None
         }
-    }
-}
-
-async fn next_event(feed: &mut Option<Feed>) -> Option<ProcessEvent> {
-    match feed {
-        Some(feed) => feed.events.recv().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,15 +1,21 @@
 //! Cuts a text that no event could hold: an agent's line may be of any bytes, and JSON writes some of them as six.
 
-/// The longest text of one event, in bytes.
-const PIECE: usize = 4 << 20;
+/// The longest text of one event, in bytes: no record of the store is much larger.
+const PIECE: usize = 256 << 10;
 
 /// The text whole, or where it is too long in pieces that nothing is missing between.
 pub(super) fn in_pieces(text: String) -> impl Iterator<Item = String> {
-    let mut rest = Some(text);
+    let (mut whole, mut at) = if text.len() <= PIECE { (Some(text), None) } else { (None, Some((text, 0))) };
     std::iter::from_fn(move || {
-        let mut piece = rest.take()?;
-        if piece.len() > PIECE {
-            rest = Some(piece.split_off(piece.floor_char_boundary(PIECE)));
+        if let Some(text) = whole.take() {
+            return Some(text);
+        }
+        let (text, from) = at.as_mut()?;
+        let to = text.floor_char_boundary(*from + PIECE);
+        let piece = text[*from..to].to_owned();
+        *from = to;
+        if to == text.len() {
+            at = None;
         }
         Some(piece)
     })
@@ -24,7 +30,7 @@ mod tests {
         for text in [String::new(), "short".to_owned(), "\u{20ac}".repeat(PIECE), "x".repeat(2 * PIECE - 1)] {
             let pieces: Vec<String> = in_pieces(text.clone()).collect();
             assert!(pieces.iter().all(|piece| piece.len() <= PIECE) && pieces.concat() == text);
-            assert!(pieces.len() <= text.len() / PIECE + 1, "{} of {}", pieces.len(), text.len());
+            assert!(pieces.len() <= text.len() / (PIECE - 3) + 1, "{} of {}", pieces.len(), text.len());
         }
     }
 }
