@@ -196,6 +196,13 @@ pub struct ProcessProgress {
     pub outbox: Vec<OutboxEntry>,
     /// Whether its handshake is complete: prompts may be given to it.
     pub ready: bool,
+    /// Whether `agent.started` is in the log; of one that an older daemon started, it is.
+    #[serde(default = "yes")]
+    pub told: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The turn that runs.

@@ -29,13 +29,31 @@ const QUIET: Duration = Duration::from_millis(60);
 /// How long one is waited for that has begun.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A session that anything may be done to, its workspace, and a terminal there.
+#[derive(Clone)]
+struct Prey {
+    victim: String,
+    place: String,
+    screen: String,
+}
+
+impl Prey {
+    async fn new(client: &Client) -> Self {
+        let victim = client.demo("it:victim").await;
+        client.turn(&victim, "echo take me").await;
+        let place = client.session(&victim).await["workspace"].as_str().expect("a workspace").to_owned();
+        let terminals = format!("/v1/workspaces/{place}/terminals");
+        let body = json!({ "argv": ["/bin/busybox", "cat"] });
+        let screen = client.post(&terminals, body).await.expect(201)["id"].as_str().expect("an id").to_owned();
+        Self { victim, place, screen }
+    }
+}
+
 /// A daemon with a session that anything may be done to, and one that nothing may.
 struct Target {
     daemon: Daemon,
     client: Client,
-    victim: RefCell<String>,
-    place: String,
-    screen: String,
+    prey: RefCell<Prey>,
     witness: String,
     memory: u64,
     logged: Cell<usize>,
@@ -47,17 +65,12 @@ impl Target {
     async fn new() -> Self {
         let daemon = Daemon::start_with(&[], Some(CONFIG)).await;
         let client = daemon.client();
-        let (witness, victim) = (client.demo("it:witness").await, client.demo("it:victim").await);
+        let witness = client.demo("it:witness").await;
         client.turn(&witness, "echo I saw nothing").await;
-        client.turn(&victim, "echo take me").await;
-        let place = client.session(&victim).await["workspace"].as_str().expect("a workspace").to_owned();
-        let terminals = format!("/v1/workspaces/{place}/terminals");
-        let body = json!({ "argv": ["/bin/busybox", "cat"] });
-        let screen = client.post(&terminals, body).await.expect(201)["id"].as_str().expect("an id").to_owned();
+        let prey = RefCell::new(Prey::new(&client).await);
         let memory = memory(daemon.pid());
-        let victim = RefCell::new(victim);
         let (logged, statuses) = (Cell::new(0), RefCell::default());
-        Self { daemon, client, victim, place, screen, witness, memory, logged, statuses }
+        Self { daemon, client, prey, witness, memory, logged, statuses }
     }
 
     /// Sends requests at once, each on a connection of its own; the statuses of the answers.
@@ -74,9 +87,9 @@ impl Target {
     }
 
     async fn case(&self, twisted: &[(Index, Vec<Twist>)], over_tcp: bool) {
-        let victim = self.victim.borrow().clone();
+        let Prey { victim, place, screen } = self.prey.borrow().clone();
         let token = self.daemon.token();
-        let names = [("VICTIM", victim.as_str()), ("PLACE", &self.place), ("SCREEN", &self.screen)];
+        let names = [("VICTIM", victim.as_str()), ("PLACE", &place), ("SCREEN", &screen)];
         let token = over_tcp.then_some(token.as_str());
         let requests: Vec<Vec<u8>> =
             twisted.iter().map(|(call, twists)| bytes(call.get(&CALLS), twists, &names, token)).collect();
@@ -102,7 +115,14 @@ impl Target {
 
     /// Removes what was made, so that the machine does not fill, and has a victim that is open.
     async fn tidy(&self) {
-        let keep = [self.witness.clone(), self.victim.borrow().clone()];
+        let victim = self.prey.borrow().victim.clone();
+        if self.client.get(&format!("/v1/sessions/{victim}")).await.json["status"] == "closed" {
+            // Its key goes to the next.
+            let next = Prey::new(&self.client).await;
+            self.prey.replace(next);
+        }
+        let Prey { victim, place, .. } = self.prey.borrow().clone();
+        let keep = [self.witness.clone(), victim];
         let sessions = self.client.get("/v1/sessions?closed=true&limit=1000").await.expect(200);
         for session in sessions["items"].as_array().expect("a list") {
             let id = session["id"].as_str().expect("an id");
@@ -114,7 +134,7 @@ impl Target {
         let witness = self.client.session(&self.witness).await["workspace"].clone();
         for workspace in workspaces["items"].as_array().expect("a list") {
             let id = &workspace["id"];
-            if *id != witness && *id != self.place.as_str() {
+            if *id != witness && *id != place.as_str() {
                 self.client.delete(&format!("/v1/workspaces/{}", id.as_str().expect("an id"))).await;
             }
         }
@@ -183,7 +203,7 @@ fn fuzz_no_request_harms_the_daemon() {
     runtime.block_on(async {
         let (text, _) = target.client.turn(&target.witness, "recall").await;
         assert_eq!(text.trim(), "echo I saw nothing");
-        let victim = target.victim.borrow().clone();
+        let victim = target.prey.borrow().victim.clone();
         // It may have been given a model that its agent does not have, and caps.
         let sane = json!({ "model": "demo-1", "max_turns": 0, "max_cost": 0 });
         target.client.patch(&format!("/v1/sessions/{victim}"), sane).await.expect(200);
@@ -218,10 +238,9 @@ fn fuzz_a_stream_begins_behind_the_place_that_was_named_or_not_at_all() {
     fuzz("Last-Event-ID", &(place(), prop::option::of(place())), |(id, after)| {
         runtime.block_on(async {
             let last = target.client.session(&target.witness).await["last_seq"].as_u64().expect("a number");
+            let after = after.map(|after| after.replace([' ', '#', '%', '&', '+'], ""));
             let is_number = after.as_ref().is_none_or(|after| number(after).is_some());
-            let query = after
-                .map(|after| format!("?after={}", after.replace([' ', '#', '%', '&', '+'], "")))
-                .unwrap_or_default();
+            let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
             let path = format!("/v1/sessions/{}/events{query}", target.witness);
             let request = target.client.request("GET", &path).header("accept", "text/event-stream");
             let mut answer = request.header("last-event-id", &id).send().await.expect("an answer");

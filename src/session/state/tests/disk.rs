@@ -116,9 +116,14 @@ impl Disk {
         if p.status == SessionStatus::Error {
             assert_eq!(log.error, p.error, "why it is in error");
         }
-        if let (Some(told), false) = (&log.process, log.closed) {
-            assert_eq!(Some(told), p.process.as_ref().map(|process| &process.id), "the process");
+        if !log.closed {
+            let told = p.process.as_ref().filter(|process| process.told).map(|process| &process.id);
+            assert_eq!(log.process.as_ref(), told, "the process");
         }
+        assert!(
+            p.process.as_ref().is_none_or(|process| process.told || process.stdout == 0),
+            "heard, and never told of"
+        );
     }
 }
 

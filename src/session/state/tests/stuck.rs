@@ -175,6 +175,19 @@ fn a_close_that_could_not_be_proven_while_it_was_found_out_what_runs_is_told_as_
 }
 
 #[test]
+fn a_panic_while_the_end_of_a_closed_session_is_proven_leaves_it_to_the_next_daemon() {
+    let mut world = World::new();
+    world.input(Input::Wake);
+    world.act(Act::Resolve { which: 0, fails: false });
+    world.input(Input::Close);
+    let armed = world.effects.iter().position(|effect| matches!(effect, Effect::ArmEnd { .. }));
+    world.act(Act::Resolve { which: armed.expect("a limit"), fails: false });
+    world.act(Act::Restart { unreadable: false });
+    world.act(Act::Panics { which: 0 });
+    assert!(world.state.rests(), "its actor can never go: {:?}", world.state);
+}
+
+#[test]
 fn an_answer_to_one_request_is_none_to_a_later_one_that_the_agent_calls_the_same() {
     let mut world = ready();
     prompt(&mut world);
