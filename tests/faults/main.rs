@@ -47,7 +47,7 @@ const PARTS: [(&str, u64, u64, Part); 12] = [
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
-    ("power", 6, 100, |plan, ledger| Box::pin(power::run(plan, ledger))),
+    ("power", 6, 50, |plan, ledger| Box::pin(power::run(plan, ledger))),
     ("stores", 8, 100, |plan, ledger| Box::pin(stores::run(plan, ledger))),
     ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
     ("network", 4, 20, |plan, ledger| Box::pin(network::run(plan, ledger))),
