@@ -12,7 +12,7 @@ BINARY ?= target/release/wharf
 INSTALL ?= install
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop test contract build openapi bench images image-demo image-workspace versions install uninstall clean
+.PHONY: help run stop test faults fuzz contract build openapi bench images image-demo image-workspace versions install uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,16 @@ stop: ## stop the daemon that `make run` started; agents at work go on in their 
 test: ## everything that has to hold: format, lints, docs, tests against a real engine
 	@scripts/engine.sh scripts/test.sh
 
+fuzz: ## every fuzzer for as long as is said: make fuzz SECONDS=180 SEED=7 ONLY=http
+	@scripts/engine.sh scripts/images.sh demo
+	FUZZ_SECONDS='$(or $(SECONDS),60)' $(if $(SEED),FUZZ_SEED='$(SEED)') RUST_BACKTRACE=0 cargo test --locked --lib --test agent --test fuzz \
+	  -- --nocapture --test-threads 1 '$(or $(ONLY),fuzz_)'
+
 contract: ## the API against its description, by schemathesis: make contract EXAMPLES=100 SEED=7
 	@EXAMPLES='$(EXAMPLES)' SEED='$(SEED)' scripts/engine.sh scripts/contract.sh
+
+faults: ## try to lose a session: make faults ROUNDS=200 SEED=1, or only PART="daemon power"
+	@ROUNDS='$(ROUNDS)' SEED='$(SEED)' scripts/engine.sh scripts/faults.sh $(PART)
 
 build: ## the release build
 	cargo build --release --locked

@@ -1,11 +1,12 @@
 //! Named points at which a debug build can be told to die at once, so that tests see what a crash just there leaves.
 
 /// All points, in the order in which a prompt passes them.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 17] = [
     "group-planned",
     "registry-written",
     "log-written",
     "registry-updated",
+    "group-synced",
     "group-durable",
     "step-begun",
     "step-durable",

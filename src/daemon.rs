@@ -50,7 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let catalogue = Arc::new(catalogue::build(&config)?);
     make_state_dir(&config.state_dir)?;
     // What lies beside the store is read before the store is opened, which writes: a refusal leaves all as it was.
-    Sealer::check(&config.state_dir)?;
+    Sealer::prepare(&config.state_dir, Store::is_at(&config.state_dir))?;
     access::check(&config.state_dir)?;
     let store = Store::open(&config.state_dir, Options::default())?;
     let limits = access::limits(&config)?;

@@ -33,3 +33,10 @@ pub mod terminal;
 pub mod tether;
 #[cfg(feature = "daemon")]
 pub mod workspace;
+
+#[cfg(all(test, feature = "daemon"))]
+#[path = "../tests/support/fuzz.rs"]
+mod fuzz;
+#[cfg(all(test, feature = "daemon"))]
+#[path = "../tests/support/mutate.rs"]
+mod mutate;

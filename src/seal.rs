@@ -19,6 +19,11 @@ const VERSION: u8 = 1;
 const NONCE: usize = 24;
 const KEY: usize = 32;
 const FILE: &str = "seal.key";
+/// Holds `PROOF`, sealed: whether the key is the right one is known before anything is sealed with another.
+const CHECK: &str = "seal.check";
+const PROOF: &[u8] = b"wharf seals with this key";
+/// Longer than a sealed proof.
+const CHECK_MAX: u64 = 256;
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +62,54 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Whether the key, where there is one, can be used. Changes nothing.
+    /// Sees to it that there is a key before there are data: makes one where `has_data` is false and there is none. Changes
+    /// nothing else.
     ///
     /// # Errors
-    /// As of [`open_or_create`](Self::open_or_create).
-    pub fn check(state_dir: &Path) -> Result<(), SealError> {
-        if state_dir.join(FILE).exists() { Self::open_or_create(state_dir).map(drop) } else { Ok(()) }
+    /// `KeyFile` where it is missing though there are data, is not the one that they were sealed with, or as of
+    /// [`open_or_create`](Self::open_or_create).
+    pub fn prepare(state_dir: &Path, has_data: bool) -> Result<(), SealError> {
+        let path = state_dir.join(FILE);
+        if !path.exists() && (has_data || state_dir.join(CHECK).exists()) {
+            let message =
+                "it is missing, and what is stored here was sealed with it: put the right file back, or move \
+                           the state directory away to start anew"
+                    .to_owned();
+            return Err(SealError::KeyFile { path, message });
+        }
+        Self::read_or_make(state_dir)?.fits(state_dir).map(drop)
     }
 
-    /// Reads the key `seal.key` of `state_dir`, or makes it. Blocks on the disk.
+    /// Opens the key of `state_dir`, or makes it, and what it is checked with from then on. Blocks on the disk.
     ///
     /// # Errors
-    /// `KeyFile` where it can't be read or made, has another length, or others may read it.
+    /// `KeyFile` where it can't be read or made, has another length, is not the one of before, or others may read it.
     pub fn open_or_create(state_dir: &Path) -> Result<Self, SealError> {
+        let sealer = Self::read_or_make(state_dir)?;
+        if !sealer.fits(state_dir)? {
+            let path = state_dir.join(CHECK);
+            create(state_dir, CHECK, &sealer.seal(PROOF)?)
+                .map_err(|e| SealError::KeyFile { path, message: e.to_string() })?;
+        }
+        Ok(sealer)
+    }
+
+    /// Whether it is the key that the directory was used with; `false` where nothing tells.
+    fn fits(&self, state_dir: &Path) -> Result<bool, SealError> {
+        let failed = |message: String| SealError::KeyFile { path: state_dir.join(FILE), message };
+        let mut sealed = Vec::new();
+        match fs::File::open(state_dir.join(CHECK)).and_then(|file| file.take(CHECK_MAX).read_to_end(&mut sealed)) {
+            Ok(_) if self.open(&sealed).is_ok_and(|proof| proof == PROOF) => Ok(true),
+            Ok(_) => Err(failed(format!(
+                "it is damaged or another one than before, as {CHECK} tells: put the right file back (or, where this one \
+                 is known to be right, remove {CHECK})"
+            ))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(failed(format!("{CHECK}: {e}: make it readable for this user"))),
+        }
+    }
+
+    fn read_or_make(state_dir: &Path) -> Result<Self, SealError> {
         let path = state_dir.join(FILE);
         let failed = |message: String| SealError::KeyFile { path: path.clone(), message };
         match fs::File::open(&path) {
@@ -87,18 +127,19 @@ impl Sealer {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let key = XChaCha20Poly1305::generate_key(&mut OsRng);
-                create(state_dir, &path, &key).map_err(|e| failed(e.to_string()))?;
+                create(state_dir, FILE, &key)
+                    .map_err(|e| failed(format!("{e}: see that its directory is writable for this user")))?;
                 // Read back: where two start at once, both use the one that was there first.
-                Self::open_or_create_again(state_dir)
+                Self::read_again(state_dir)
             }
             Err(e) => Err(failed(e.to_string())),
         }
     }
 
-    fn open_or_create_again(state_dir: &Path) -> Result<Self, SealError> {
+    fn read_again(state_dir: &Path) -> Result<Self, SealError> {
         let path = state_dir.join(FILE);
         match fs::metadata(&path) {
-            Ok(_) => Self::open_or_create(state_dir),
+            Ok(_) => Self::read_or_make(state_dir),
             Err(e) => Err(SealError::KeyFile { path, message: e.to_string() }),
         }
     }
@@ -131,11 +172,11 @@ impl Sealer {
     }
 }
 
-/// Makes the key file whole or not at all, durably; leaves one that is there.
-fn create(dir: &Path, path: &Path, key: &[u8]) -> io::Result<()> {
-    let draft = dir.join(format!("{FILE}.{}", uuid::Uuid::new_v4().simple()));
+/// Makes a file whole or not at all, durably; leaves one that is there.
+fn create(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let (path, draft) = (dir.join(name), dir.join(format!("{name}.{}", uuid::Uuid::new_v4().simple())));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = file.write_all(key).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, &path));
     fs::remove_file(&draft)?;
     match written {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
@@ -179,12 +220,44 @@ mod tests {
         Sealer::open_or_create(dir.path()).unwrap();
         let path = dir.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the key and its check; no draft is left");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Sealer::open_or_create(dir.path()).unwrap_err().to_string().contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"short").unwrap();
         assert!(Sealer::open_or_create(dir.path()).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_key_that_is_missing_or_another_is_refused_and_nothing_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, check) = (dir.path().join(FILE), dir.path().join(CHECK));
+        Sealer::prepare(dir.path(), false).unwrap();
+        assert!(key.exists() && !check.exists(), "a new directory gets its key first of all");
+        // As an older version leaves it: the key is taken at its word, and checked from now on.
+        Sealer::prepare(dir.path(), true).unwrap();
+        Sealer::open_or_create(dir.path()).unwrap();
+        Sealer::prepare(dir.path(), true).unwrap();
+
+        let whole = fs::read(&key).unwrap();
+        for byte in 0..KEY {
+            let mut bent = whole.clone();
+            bent[byte] ^= 1;
+            fs::write(&key, &bent).unwrap();
+            let told = Sealer::prepare(dir.path(), true).unwrap_err().to_string();
+            assert!(told.contains("seal.key") && told.contains("put the right file back"), "{told}");
+            assert!(Sealer::open_or_create(dir.path()).is_err());
+            assert_eq!(fs::read(&key).unwrap(), bent);
+        }
+        fs::remove_file(&key).unwrap();
+        for has_data in [true, false] {
+            let told = Sealer::prepare(dir.path(), has_data).unwrap_err().to_string();
+            assert!(told.contains("it is missing") && told.contains("put the right file back"), "{told}");
+        }
+        assert!(!key.exists());
+        fs::write(&key, &whole).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        Sealer::prepare(dir.path(), true).unwrap();
     }
 }

@@ -80,6 +80,12 @@ impl Ids {
     }
 }
 
+/// In memory, where there is such a place: a crash of the process needs no disk, and syncs are quick without one.
+fn dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 fn key_of(n: u8) -> SessionKey {
     format!("app:{n}").parse().unwrap()
 }
@@ -207,11 +213,16 @@ fn after_reopening(model: &mut Model, store: &Store, ids: &Ids) {
     }
 }
 
+/// How many sequences; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 12 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn the_store_equals_the_model(batches in proptest::collection::vec(proptest::collection::vec(step(), 1..4), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = dir();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let ids = Ids::new();
         let (mut store, mut model) = (open(dir.path()), Model::default());
@@ -245,10 +256,11 @@ proptest! {
 const DIR: &str = "WHARF_TEST_MODEL_DIR";
 const IDS: &str = "WHARF_TEST_MODEL_IDS";
 const SEED: &str = "WHARF_TEST_MODEL_SEED";
-/// The named points between which a group is half on the disk.
-const POINTS: [&str; 5] = ["group-planned", "registry-written", "log-written", "registry-updated", "group-durable"];
-/// Three for each of them.
-const CRASHES: u64 = 15;
+/// The named points of the writer, between which a group is half on the disk.
+fn points() -> Vec<&'static str> {
+    let of_the_writer = |name: &&str| ["group-", "registry-", "log-"].iter().any(|part| name.starts_with(part));
+    wharf::crash::POINTS.into_iter().filter(of_the_writer).collect()
+}
 
 impl Ids {
     fn new() -> Self {
@@ -301,36 +313,47 @@ fn models(ids: &Ids, seed: u64) -> Vec<(Model, Option<(Batch, bool)>)> {
     all
 }
 
-/// The child: commits one batch after another and says of each that it was answered.
+/// The most batches that are under way at once.
+const AT_ONCE: usize = 4;
+
+/// The child: commits a few batches at a time, which are one group or several, and says of each that it was answered.
 #[test]
 fn child() {
     let (Ok(dir), Ok(told), Ok(seed)) = (std::env::var(DIR), std::env::var(IDS), std::env::var(SEED)) else { return };
     let (ids, seed) = (Ids::of(&told), seed.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = open(Path::new(&dir));
-    for (b, taken) in models(&ids, seed).into_iter().filter_map(|(_, batch)| batch) {
-        let answer = runtime.block_on(store.commit(b));
-        assert_eq!(answer.is_ok(), taken, "{answer:?}");
-        println!("answered");
+    let mut batches = models(&ids, seed).into_iter().filter_map(|(_, batch)| batch);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        let submit = |(b, taken)| (store.submit(b), taken);
+        let under_way: Vec<_> = batches.by_ref().take(rng.usize(1..=AT_ONCE)).map(submit).collect();
+        if under_way.is_empty() {
+            return;
+        }
+        for (commit, taken) in under_way {
+            let answer = runtime.block_on(commit);
+            assert_eq!(answer.is_ok(), taken, "{answer:?}");
+            println!("answered");
+        }
     }
 }
 
-/// The registry of the one and the log of the other: what a crash between the two may leave of one batch.
+/// The registry of the one and the log of the other: what a crash between the two may leave of one group.
 fn mixed(registry: &Model, log: &Model) -> Model {
     Model { logs: log.logs.clone(), ..registry.clone() }
 }
 
 #[test]
-fn a_crash_between_registry_and_log_leaves_what_was_answered_and_at_most_the_next_batch() {
-    let (mut crashed, mut halves) = (0, 0);
-    for case in 0..CRASHES {
+fn a_crash_at_any_point_of_a_group_leaves_what_was_answered_and_at_most_what_was_under_way() {
+    let (points, mut crashed, mut halves) = (points(), BTreeMap::<&str, usize>::new(), 0);
+    for case in 0..u64::from(cases().div_ceil(6)) * points.len() as u64 {
         let mut rng = fastrand::Rng::with_seed(case);
         let ids = Ids::new();
-        // A crash of the process needs no disk, and syncs are quick without one.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let name = POINTS[usize::try_from(case).unwrap() % POINTS.len()];
-        let point = format!("{name}:{}", rng.u64(1..15));
+        let dir = dir();
+        let name = points[usize::try_from(case).unwrap() % points.len()];
+        // Early enough that each is passed so often, however many batches make a group.
+        let point = format!("{name}:{}", rng.u64(1..6));
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture"])
             .env(wharf::crash::VARIABLE, &point)
@@ -339,23 +362,28 @@ fn a_crash_between_registry_and_log_leaves_what_was_answered_and_at_most_the_nex
             .env(SEED, case.to_string())
             .output()
             .unwrap();
-        crashed += u64::from(std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9));
+        let died = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
+        *crashed.entry(name).or_default() += usize::from(died);
         let answered =
             String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with("answered")).count();
         let models = models(&ids, case);
-        let (before, after) = (&models[answered].0, &models[(answered + 1).min(models.len() - 1)].0);
+        // How far the registry may be, and how far the log: first those that are whole.
+        let left = answered..(answered + AT_ONCE + 1).min(models.len());
+        let mut states: Vec<_> = left.clone().flat_map(|one| left.clone().map(move |other| (one, other))).collect();
+        states.sort_by_key(|(registry, log)| registry != log);
         // Twice: what the first opening completes, it completes for good.
         for opening in 0..2 {
             let store = open(dir.path());
-            let states = [mixed(before, before), mixed(after, after), mixed(after, before), mixed(before, after)];
-            let tried = states.map(|mut model| {
+            let mut differs = Vec::new();
+            let found = states.iter().find(|(registry, log)| {
+                let mut model = mixed(&models[*registry].0, &models[*log].0);
                 after_reopening(&mut model, &store, &ids);
-                model.check(&ids, &store)
+                model.check(&ids, &store).map_err(|e| differs.push(e)).is_ok()
             });
-            let found = tried.iter().position(Result::is_ok);
-            assert!(found.is_some(), "case {case}, {point}, {answered} answered, opening {opening}: {tried:#?}");
-            halves += u64::from(opening == 0 && found > Some(1));
+            assert!(found.is_some(), "case {case}, {point}, {answered} answered, opening {opening}: {differs:#?}");
+            halves += u64::from(opening == 0 && found.is_some_and(|(registry, log)| registry != log));
         }
     }
-    assert!(crashed > CRASHES / 2 && halves > 0, "{crashed} crashed, {halves} between registry and log");
+    assert!(halves > 0 && crashed.len() == points.len(), "{crashed:?}, {halves} between registry and log");
+    assert!(crashed.values().all(|n| *n > 0), "a point was never passed: {crashed:?}");
 }

@@ -53,7 +53,8 @@ pub enum TokenError {
     #[error("the token `{FIRST_TOKEN}` can't be revoked, as it is the command line's own: rotate it")]
     First,
     /// Its file could not be read or written.
-    #[error("the token file {}: {why}. Restore it, or remove it to have another made", .path.display())]
+    #[error("the token file {}: {why}. Restore it, write a longer one (`openssl rand -hex 32`), or remove it to have another \
+        made", .path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -125,7 +126,12 @@ impl Tokens {
         let refused = |why: String| TokenError::File { path: file.to_owned(), why };
         match std::fs::read_to_string(file) {
             Ok(text) if text.trim().is_empty() => Ok(None),
-            Ok(text) if text.trim().len() < LEAST => Err(refused(format!("it is damaged: under {LEAST} bytes"))),
+            Ok(text) if text.trim().len() < LEAST => {
+                let found = text.trim().len();
+                Err(refused(format!(
+                    "it holds {found} bytes, and a token has {LEAST} or more: it was cut off, or is too short"
+                )))
+            }
             Ok(text) => Ok(Some(text.trim().to_owned())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(refused(e.to_string())),

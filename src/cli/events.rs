@@ -116,11 +116,14 @@ async fn read(
             Ok(None) => return Ok(Failure::unreachable("the daemon ended the stream".to_owned())),
             Err(e) => return Ok(Failure::unreachable(e.to_string())),
         };
-        for Frame { id, json } in parser.take(&chunk).map_err(Failure::other)? {
+        let mut frames = Vec::new();
+        let taken = parser.take(&chunk, &mut frames);
+        for Frame { id, json } in frames {
             *after = Some(id);
             *pause = Pause::default();
             print(json, ui)?;
         }
+        taken.map_err(Failure::other)?;
     }
 }
 

@@ -81,11 +81,8 @@ impl<'a> Follow<'a> {
             return Ok(true);
         };
         let problem = match response.chunk().await {
-            Ok(Some(chunk)) => match parser.take(&chunk) {
-                Ok(frames) => {
-                    self.ready.extend(frames);
-                    return Ok(true);
-                }
+            Ok(Some(chunk)) => match parser.take(&chunk, &mut self.ready) {
+                Ok(()) => return Ok(true),
                 Err(problem) => problem,
             },
             Ok(None) => "the daemon ended the stream".to_owned(),

@@ -196,6 +196,13 @@ pub struct ProcessProgress {
     pub outbox: Vec<OutboxEntry>,
     /// Whether its handshake is complete: prompts may be given to it.
     pub ready: bool,
+    /// Whether `agent.started` is in the log; of one that an older daemon started, it is.
+    #[serde(default = "yes")]
+    pub told: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The turn that runs.
@@ -256,6 +263,9 @@ pub struct Progress {
     /// Whether it was suspended by hand: its queue waits for the next request, over restarts of the daemon too.
     #[serde(default)]
     pub held: bool,
+    /// How many permissions were asked for since it was made: what numbers them.
+    #[serde(default)]
+    pub asked: u64,
     /// Turns of the conversation that ended.
     pub turns: u64,
     /// What it has used up.
@@ -291,6 +301,7 @@ impl Progress {
             queue: Vec::new(),
             attempts: 0,
             held: false,
+            asked: 0,
             turns: 0,
             spent: Spent::default(),
             dirty: None,

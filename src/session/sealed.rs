@@ -84,6 +84,7 @@ mod tests {
             last_input: 1,
             outbox: vec![OutboxEntry { n: 1, mark: false, text: "hunter2 ü".into(), sealed: false }],
             ready: false,
+            told: true,
         });
         let stored = seal(&progress, &sealer, |_| false).unwrap().into_owned();
         assert!(!serde_json::to_string(&stored).unwrap().contains("hunter2"));

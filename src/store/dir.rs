@@ -121,10 +121,19 @@ impl Layout {
     }
 
     fn undescribed(&self) -> Result<Option<InstanceId>, StoreError> {
-        if !self.making.exists() && (self.registry.exists() || self.log.exists() || self.witness.exists()) {
+        if !self.making.exists() && self.has_parts() {
             return Err(StoreError::unreadable(&self.description, "it is missing, but the rest of a store is here"));
         }
         Ok(None)
+    }
+
+    fn has_parts(&self) -> bool {
+        self.registry.exists() || self.log.exists() || self.witness.exists()
+    }
+
+    /// Whether something of a store is here.
+    pub(super) fn is_there(&self) -> bool {
+        self.description.exists() || self.has_parts()
     }
 
     /// First step of making a store: the marker, and nothing else.

@@ -1,4 +1,4 @@
-//! What tests see and break of the registry's syncs.
+//! What tests see and break of the registry's syncs, and break of the witness.
 
 use std::{
     fs::File,
@@ -9,11 +9,12 @@ use std::{
     },
 };
 
-/// Records which files are synced, and fails a sync on request.
+/// Records which files are synced, and fails a sync or the witness on request.
 #[derive(Default)]
 pub(super) struct Faults {
     synced: Mutex<Vec<u64>>,
     fail: AtomicBool,
+    fail_witness: AtomicBool,
 }
 
 impl Faults {
@@ -25,6 +26,18 @@ impl Faults {
     /// Makes the next sync fail.
     pub(super) fn fail_next(&self) {
         self.fail.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes the next setting of the witness fail, after everything was synced.
+    pub(super) fn fail_next_witness(&self) {
+        self.fail_witness.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn before_witness(&self) -> std::io::Result<()> {
+        if self.fail_witness.swap(false, Ordering::SeqCst) {
+            return Err(std::io::Error::other("read-only file system, made by a test"));
+        }
+        Ok(())
     }
 
     pub(super) fn before_sync(&self, file: &File) -> std::io::Result<()> {

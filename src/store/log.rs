@@ -1,12 +1,12 @@
 //! The log in fjall: what happened, written all the time, everything of one commit in one batch.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
 use fjall::config::PartitioningPolicy;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
 
 use super::{Options, StoreError, dir, key, value, witness::Commits};
 use crate::domain::SessionId;
@@ -60,11 +60,13 @@ pub(super) type Changes = std::collections::BTreeMap<(Part, Vec<u8>), Option<Vec
 /// A key and its value.
 pub(super) type Entry = (fjall::UserKey, fjall::UserValue);
 
-/// The log, shared between the writer and the readers. Readers see only what is durable.
+/// The log, shared between the writer and the readers. Readers see only what was acknowledged.
 pub(super) struct Log {
     path: PathBuf,
     db: Database,
     parts: Vec<Keyspace>,
+    /// What readers see while a group is written, and after one has failed: the log as it was before.
+    before: RwLock<Option<Snapshot>>,
 }
 
 impl Log {
@@ -96,7 +98,7 @@ impl Log {
             });
             parts.push(made.map_err(unreadable)?);
         }
-        Ok(Self { path: path.to_owned(), db, parts })
+        Ok(Self { path: path.to_owned(), db, parts, before: RwLock::default() })
     }
 
     /// Where it lies.
@@ -104,8 +106,9 @@ impl Log {
         &self.path
     }
 
-    /// Writes `changes` as one batch with its commit record, durably.
+    /// Writes `changes` as one batch with its commit record, durably. Readers see them after `show`.
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
+        self.before.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.db.snapshot());
         let sync = if crate::crash::unsynced("log") { PersistMode::Buffer } else { PersistMode::SyncData };
         let mut batch = self.db.batch().durability(Some(sync));
         // First, so that `journal` finds it.
@@ -117,6 +120,17 @@ impl Log {
             }
         }
         batch.commit().map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+    }
+
+    /// Lets readers see what was written.
+    pub(super) fn show(&self) {
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What readers see. Not the log itself, which is read beyond what it held when the reading began.
+    fn view(&self) -> Snapshot {
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        before.clone().unwrap_or_else(|| self.db.snapshot())
     }
 
     /// Syncs what a new log is made of, and on closing.
@@ -164,7 +178,7 @@ impl Log {
 
     /// One entry.
     pub(super) fn get(&self, part: Part, key: &[u8]) -> Result<Option<fjall::UserValue>, StoreError> {
-        self.part(part).get(key).map_err(|e| self.unreadable(&e))
+        self.view().get(self.part(part), key).map_err(|e| self.unreadable(&e))
     }
 
     /// The entries from `from` (inclusive) up to `to` (exclusive), in order.
@@ -176,7 +190,7 @@ impl Log {
     ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'a> {
         use std::ops::Bound;
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = self.part(part).range::<&[u8], _>((Bound::Included(from), to));
+        let entries = self.view().range::<&[u8], _>(self.part(part), (Bound::Included(from), to));
         entries.map(|entry| entry.into_inner().map_err(|e| self.unreadable(&e)))
     }
 
@@ -191,7 +205,7 @@ impl Log {
 
     /// The keys that begin with `prefix`.
     pub(super) fn keys(&self, part: Part, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
-        let keys = self.part(part).prefix(prefix).map(|entry| entry.key().map(|key| key.to_vec()));
+        let keys = self.view().prefix(self.part(part), prefix).map(|entry| entry.key().map(|key| key.to_vec()));
         keys.collect::<Result<_, _>>().map_err(|e| self.unreadable(&e))
     }
 

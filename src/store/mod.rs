@@ -6,8 +6,8 @@
 //!                         └───────────────────────── every waiter is told ◄──────────────────────────────────┘
 //! ```
 //!
-//! Invariant: what is acknowledged is on the disk. Invariant: what is not durable is not seen by readers. Invariant: a
-//! store that can't be read is not written to.
+//! Invariant: what is acknowledged is on the disk. Invariant: what is not acknowledged is not seen by readers. Invariant:
+//! a store that can't be read is not written to.
 
 mod batch;
 mod census;
@@ -126,6 +126,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether there is a store in `dir`, or a part of one. Changes nothing.
+    #[must_use]
+    pub fn is_at(dir: &Path) -> bool {
+        dir::Layout::new(dir).is_there()
+    }
+
     /// Opens the store in `dir`, making it (and the directory, mode 0700) where there is none. Blocks.
     ///
     /// # Errors

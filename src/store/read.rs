@@ -1,4 +1,4 @@
-//! Reading: records and indexes from the registry, everything else from the log; only what is durable is seen.
+//! Reading: records and indexes from the registry, everything else from the log; only what was acknowledged is seen.
 
 use super::{
     IdempotencyRecord, Store, StoreError, TokenRecord,

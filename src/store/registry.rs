@@ -109,7 +109,7 @@ fn hash(tree: Tree, key: &[u8], value: &[u8]) -> u64 {
     hasher.digest()
 }
 
-/// Entries as they were when they were last durable.
+/// Entries as they were before the group that is being written.
 type Hidden = BTreeMap<(Tree, Vec<u8>), Option<IVec>>;
 
 /// The registry, shared between the writer and the readers.
@@ -119,7 +119,7 @@ pub(super) struct Registry {
     trees: Vec<sled::Tree>,
     /// sled's own file, for the sync that sled leaves out.
     file: File,
-    /// What readers are to see instead of entries that are changed but not yet durable.
+    /// What readers are to see instead of entries that are changed but not yet acknowledged.
     hidden: RwLock<Hidden>,
     #[cfg(test)]
     pub(super) faults: std::sync::Arc<super::faults::Faults>,
@@ -201,7 +201,7 @@ impl Registry {
         }
     }
 
-    /// One entry, as far as it is durable.
+    /// One entry, as far as it was acknowledged.
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<IVec>, StoreError> {
         let hidden = self.hidden.read().unwrap_or_else(PoisonError::into_inner);
         if !hidden.is_empty()
@@ -217,8 +217,8 @@ impl Registry {
         self.trees[tree as usize].get(key).map_err(|e| self.unreadable(&e))
     }
 
-    /// Entries from `from` up to `to` (exclusive), at most `limit`, as far as they are durable; `newest` first from the
-    /// end.
+    /// Entries from `from` up to `to` (exclusive), at most `limit`, as far as they were acknowledged; `newest` first
+    /// from the end.
     pub(super) fn scan(
         &self,
         tree: Tree,
@@ -255,11 +255,11 @@ impl Registry {
         self.scan(tree, prefix, key::after_prefix(prefix).as_deref(), false, usize::MAX)
     }
 
-    /// Applies `changes` in one transaction and makes them durable; the writer alone calls this. Readers see them only
-    /// when they are durable; after an error they go on seeing what was durable before.
+    /// Applies `changes` in one transaction and makes them durable; the writer alone calls this. Readers see them after
+    /// `show`; after an error they go on seeing what was there before.
     pub(super) fn apply(&self, changes: &Changes, seal: Seal) -> Result<Seal, StoreError> {
         let mut next = Seal { commit: seal.commit + 1, ..seal };
-        let mut old = BTreeMap::new();
+        let mut hidden = self.hidden.write().unwrap_or_else(PoisonError::into_inner);
         for ((tree, key), new) in changes {
             let was = self.get_written(*tree, key)?;
             if let Some(was) = &was {
@@ -268,14 +268,19 @@ impl Registry {
             if let Some(new) = new {
                 next.add(*tree, key, new);
             }
-            old.insert((*tree, key.clone()), was);
+            // A group may change an entry twice: hidden is what was there before the first time.
+            hidden.entry((*tree, key.clone())).or_insert(was);
         }
-        *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = old;
+        drop(hidden);
         self.transact(changes, next)?;
         self.flush()?;
         self.no_blobs()?;
-        self.hidden.write().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(next)
+    }
+
+    /// Lets readers see what was applied.
+    pub(super) fn show(&self) {
+        self.hidden.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn transact(&self, changes: &Changes, seal: Seal) -> Result<(), StoreError> {

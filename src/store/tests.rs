@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use super::{Batch, Options, Store, StoreError, registry::Tree};
+use super::{Batch, IdempotencyRecord, Options, Place, Store, StoreError, registry::Tree};
 use crate::domain::{Labels, PermissionPolicy, Progress, Run, SessionId, SessionRecord, Timestamp};
 
 fn record(id: &SessionId) -> SessionRecord {
@@ -131,6 +131,53 @@ async fn one_refused_batch_of_a_group_does_not_touch_the_others() {
     assert_eq!(store.session(&ids[1]).unwrap(), None);
     assert_eq!(store.session_by_key(&"one".parse().unwrap()).unwrap(), Some(ids[0].clone()));
     assert_eq!(store.progress(&ids[3]).unwrap(), Some(progress(0)));
+}
+
+/// All that clients can read of two sessions.
+fn read(store: &Store, ids: &[SessionId; 2]) -> String {
+    let of = ids.each_ref().map(|id| {
+        let log = (store.progress(id).unwrap(), store.runs(id, 0, usize::MAX).unwrap());
+        (store.session(id).unwrap(), store.idempotency(id, "key").unwrap(), log)
+    });
+    let ordered = store.ordered(Place::default(), usize::MAX, |_| Ok(true)).unwrap();
+    format!("{of:?} {ordered:?} {:?}", store.sessions(None, 10).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_synced_but_not_acknowledged_is_not_read_before_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let ids = [SessionId::new("demo"), SessionId::new("demo")];
+    let [old, new] = ids.clone();
+    let run = |first_seq: u64| Run { first_seq, count: 1, bytes: format!("id: {first_seq}\ndata: {{}}\n\n").into() };
+    store
+        .commit(batch(|b| {
+            b.put_session(record(&old)).append(old.clone(), run(1)).put_progress(old.clone(), progress(1));
+        }))
+        .await
+        .unwrap();
+    let before = read(&store, &ids);
+    store.shared().registry.faults.fail_next_witness();
+    let changed = SessionRecord { model: Some("other".to_owned()), ..record(&old) };
+    let key = IdempotencyRecord { request_hash: [7; 32], prompt: 1, time: Timestamp::from_millis(0) };
+    let failed = batch(|b| {
+        b.put_session(changed.clone()).put_session(record(&new));
+        b.append(old.clone(), run(2)).put_progress(old.clone(), progress(2)).put_idempotency(old.clone(), "key", key);
+    });
+    let error = store.commit(failed).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Failed { why } if why.contains("witness")), "{error}");
+    // Its log and registry have it, and a restart may find it or not: so nobody reads it, and no retry is answered by it.
+    assert!(
+        store.shared().registry.get_written(Tree::Sessions, &super::key::session(&new).unwrap()).unwrap().is_some()
+    );
+    assert_eq!(read(&store, &ids), before);
+    assert_eq!(store.close().await, Err(error));
+
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(store.session(&old).unwrap(), Some(changed));
+    assert_eq!(store.session(&new).unwrap(), Some(record(&new)));
+    assert!(store.idempotency(&old, "key").unwrap().is_some(), "what was synced is found again");
+    assert_eq!(store.runs(&old, 2, 1).unwrap(), [run(2)]);
 }
 
 fn progress(last_seq: u64) -> Progress {

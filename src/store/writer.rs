@@ -114,7 +114,11 @@ impl Writer {
         planner.finish()
     }
 
-    /// Makes a group durable: registry, log, registry, then the witness.
+    /// Makes a group durable: registry, log, registry, then the witness. Readers see all of it at the end, or nothing.
+    ///
+    /// A failure at any step leaves open what a restart finds, and what a client has read can't be taken back. That
+    /// includes the last step: ext4 that becomes read-only in the middle of a sync lets it succeed without the data, and
+    /// only the next write fails.
     pub(super) fn write(&mut self, group: Group) -> Result<(), StoreError> {
         let Group { before, after, mut log, order, notes } = group;
         let shared = Arc::clone(&self.shared);
@@ -138,7 +142,11 @@ impl Writer {
             self.commits.registry = self.seal.commit;
             point("registry-updated");
         }
-        self.witness.set(self.commits).map_err(|e| StoreError::failed(format!("witness: {e}")))?;
+        point("group-synced");
+        self.bear_witness().map_err(|e| StoreError::failed(format!("witness: {e}")))?;
+        // In this order: what is in the log has its session in the registry.
+        shared.registry.show();
+        shared.log.show();
         let made = notes.iter().any(Note::is_of_record);
         shared.census.write().unwrap_or_else(PoisonError::into_inner).take(notes);
         point("group-durable");
@@ -147,5 +155,11 @@ impl Writer {
             shared.made.send_modify(|made| *made += 1);
         }
         Ok(())
+    }
+
+    fn bear_witness(&self) -> std::io::Result<()> {
+        #[cfg(test)]
+        self.shared.registry.faults.before_witness()?;
+        self.witness.set(self.commits)
     }
 }

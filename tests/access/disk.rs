@@ -88,6 +88,9 @@ async fn a_full_disk_refuses_what_is_new_and_holds_what_has_begun_until_there_is
     }
     // It is up, and all that is there can be read.
     assert_eq!(client.get("/healthz").await.expect(200)["status"], "ok");
+    let ready = client.get("/readyz").await;
+    assert!(ready.json["detail"].as_str().is_some_and(|why| why.contains("make room")), "{:#}", ready.json);
+    assert_eq!(ready.problem(503), "not_ready");
     client.get("/v1/stats").await.expect(200);
     let text = client.get(&format!("/v1/sessions/{id}/events?limit=1000")).await.expect(200).to_string();
     assert!(text.contains("before"), "{text}");
@@ -98,6 +101,7 @@ async fn a_full_disk_refuses_what_is_new_and_holds_what_has_begun_until_there_is
     std::fs::remove_file(filler).expect("there is room");
     let (_, end) = events.turn(n).await;
     assert_eq!(end["status"], "done", "the turn that ran lost nothing");
+    client.get("/readyz").await.expect(200);
     client.post("/v1/sessions", session).await.expect(201);
     for (method, path, body) in &calls[1..] {
         let answer = super::support::Client::send(client.request(method, path).json(body)).await.expect("an answer");

@@ -289,3 +289,19 @@ fn claude_tells_its_models_and_why_it_waits() {
     player.receive(r#"{"subtype":"compact_boundary","type":"system"}"#);
     assert!(last(&player).contains("agent_thought_chunk") && last(&player).contains("compacted"));
 }
+
+#[test]
+fn what_claude_asks_twice_under_one_id_is_never_allowed_by_the_answer_to_the_first() {
+    let mut player = claude(&options(None));
+    player.call(|adapter| adapter.prompt(&text("x")));
+    let ask = |command: &str| {
+        json!({"type": "control_request", "request_id": "r", "request": {"subtype": "can_use_tool",
+            "tool_name": "Bash", "input": {"command": command}}})
+        .to_string()
+    };
+    player.receive(&ask("ls"));
+    player.receive(&ask("rm -rf /"));
+    assert!(last(&player).starts_with("unparsed"), "{}", last(&player));
+    player.call(|adapter| adapter.answer_permission("r", "allow_once"));
+    assert!(last(&player).contains("ls") && !last(&player).contains("rm -rf"), "{}", last(&player));
+}

@@ -7,22 +7,33 @@ use wharf::agent::{
     lines::{LONGEST_LINE, Lines},
 };
 
+use crate::fuzz_time::fuzz;
+use crate::mutate::{Change, Edit, change, edit};
 use crate::script::{Feed, Player, Recorded, capture, catalogue, options, render};
 
-const AGENTS: [&str; 3] = ["opencode", "claude", "codex"];
+const AGENTS: [&str; 4] = ["opencode", "demo", "claude", "codex"];
 
-const CAPTURES: [(&str, &str); 10] = [
+const CAPTURES: [(&str, &str); 16] = [
     ("opencode", "acp-opencode-1"),
+    ("demo", "acp-opencode-1"),
     ("opencode", "acp-opencode-2-load"),
+    ("opencode", "acp-opencode-3-resume"),
     ("opencode", "acp-opencode-4-permission"),
+    ("demo", "acp-opencode-5-fs-error"),
+    ("claude", "claude-1-multiturn"),
     ("claude", "claude-2-control"),
     ("claude", "claude-3-interrupt-tool"),
+    ("claude", "claude-3-eof-midturn"),
     ("claude", "claude-3-resume-unknown"),
     ("codex", "codex-1-appserver"),
     ("codex", "codex-2-resume"),
     ("codex", "codex-5-tools"),
+    ("codex", "codex-6-cancel"),
     ("codex", "codex-7-mcp"),
 ];
+
+/// What a prompt says, to be known again in what is sent.
+const PROMPT: &str = "sing of the sea";
 
 /// The most that a state may take whatever was said; an agent that makes sense needs a tenth of it.
 pub(crate) const LARGEST_STATE: usize = 256 * 1024;
@@ -33,23 +44,24 @@ fn said_by_agent(name: &str) -> Vec<Recorded> {
 
 /// What is done to a line.
 #[derive(Clone, Debug)]
-enum Change {
+enum Mishap {
     Keep,
-    Cut(usize),
-    Flip(usize, u8),
+    Bytes(Vec<Change>),
+    Values(Vec<Edit>),
     Twice,
     Drop,
-    Swap,
+    /// It comes after some that were behind it.
+    Later(usize),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn mishap() -> impl Strategy<Value = Mishap> {
     prop_oneof![
-        6 => Just(Change::Keep),
-        1 => any::<usize>().prop_map(Change::Cut),
-        2 => (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Change::Flip(at, byte)),
-        1 => Just(Change::Twice),
-        1 => Just(Change::Drop),
-        1 => Just(Change::Swap),
+        6 => Just(Mishap::Keep),
+        2 => prop::collection::vec(change(), 1..3).prop_map(Mishap::Bytes),
+        5 => prop::collection::vec(edit(), 1..4).prop_map(Mishap::Values),
+        1 => Just(Mishap::Twice),
+        1 => Just(Mishap::Drop),
+        1 => (1..9_usize).prop_map(Mishap::Later),
     ]
 }
 
@@ -84,12 +96,14 @@ struct Noisy {
     lines: Lines,
     prompts: usize,
     ends: usize,
+    /// Whether it has said that it takes prompts, and not that it is of no more use.
+    ready: bool,
 }
 
 impl Noisy {
     fn new(agent: &'static str, resume: Option<&str>) -> Self {
         let adapter = catalogue().get(agent).unwrap().adapter();
-        let mut noisy = Self { agent, adapter, lines: Lines::new(0), prompts: 0, ends: 0 };
+        let mut noisy = Self { agent, adapter, lines: Lines::new(0), prompts: 0, ends: 0, ready: false };
         let outputs = noisy.adapter.start(&options(resume));
         noisy.check(&outputs);
         noisy
@@ -103,7 +117,7 @@ impl Noisy {
             found.unwrap_or("s").to_owned()
         };
         let answers = match agent {
-            "opencode" => vec![
+            "opencode" | "demo" => vec![
                 json!({"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": 1}}),
                 json!({"jsonrpc": "2.0", "id": 2, "result": {"sessionId": id("\"sessionId\":\"")}}),
             ],
@@ -131,6 +145,8 @@ impl Noisy {
                     assert!(!line.contains('\n') && serde_json::from_str::<Value>(line).is_ok(), "{text}");
                 }
                 Output::TurnEnded(_) => self.ends += 1,
+                Output::Ready => self.ready = true,
+                Output::Fatal { .. } | Output::ResumeFailed { .. } => self.ready = false,
                 _ => {}
             }
         }
@@ -148,15 +164,29 @@ impl Noisy {
         assert!(self.lines.pending() <= LONGEST_LINE);
     }
 
+    /// Gives a prompt, as a session does only to a ready agent without a turn: that must be sent at once, in the first
+    /// input, since by that it is known whether it was delivered; or it has ended.
+    fn prompt(&mut self) -> Vec<Output> {
+        let due = self.ready && self.prompts == self.ends;
+        let outputs = self.adapter.prompt(&[json!({"type": "text", "text": PROMPT})]);
+        self.prompts += usize::from(!outputs.is_empty());
+        let first = outputs.iter().find_map(|output| match output {
+            Output::Send(text) => Some(text),
+            _ => None,
+        });
+        let ended = outputs.iter().any(|output| matches!(output, Output::TurnEnded(_) | Output::Fatal { .. }));
+        if due {
+            let sent = first.is_some_and(|text| text.contains(PROMPT));
+            assert!(sent || ended, "{} took a prompt and did not send it: {outputs:?}", self.agent);
+        }
+        outputs
+    }
+
     fn act(&mut self, act: Act) {
         let modes = ["default", "untrusted", "build", "no such mode"];
         let outputs = match act {
             Act::Nothing => return,
-            Act::Prompt => {
-                let outputs = self.adapter.prompt(&[json!({"type": "text", "text": "é\nx"})]);
-                self.prompts += usize::from(!outputs.is_empty());
-                outputs
-            }
+            Act::Prompt => self.prompt(),
             Act::Cancel => self.adapter.cancel(),
             Act::Answer(id) => self.adapter.answer_permission(&id.to_string(), "allow_once"),
             Act::Model => self.adapter.set_model("mock/mock-2").unwrap_or_default(),
@@ -183,52 +213,45 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn damaged_transcripts(
-        which in 0..CAPTURES.len(),
-        changes in proptest::collection::vec((change(), act()), 40..120),
-        skip in 0..60usize,
-    ) {
-        let (agent, name) = CAPTURES[which];
-        let mut noisy = if skip % 4 == 0 { Noisy::new(agent, None) } else { Noisy::ready(agent, name) };
-        let mut lines: std::collections::VecDeque<_> =
-            said_by_agent(name).into_iter().map(|line| format!("{}\n", line.text).into_bytes()).collect();
-        lines.drain(..skip.min(lines.len()));
-        for (change, act) in changes {
-            let Some(mut bytes) = lines.pop_front() else { break };
-            match change {
-                Change::Keep => noisy.feed(&bytes),
-                Change::Cut(at) => {
-                    bytes.truncate(at % bytes.len());
-                    bytes.push(b'\n');
-                    noisy.feed(&bytes);
-                }
-                Change::Flip(at, byte) => {
-                    let at = at % bytes.len();
-                    bytes[at] = byte;
-                    noisy.feed(&bytes);
-                }
-                Change::Twice => {
-                    noisy.feed(&bytes);
-                    noisy.feed(&bytes);
-                }
-                Change::Drop => {}
-                Change::Swap => {
-                    if let Some(next) = lines.pop_front() {
-                        noisy.feed(&next);
-                    }
-                    noisy.feed(&bytes);
-                }
+/// Plays a transcript with mishaps, and what clients do between the lines.
+fn damaged(which: usize, skip: usize, mishaps: Vec<(Mishap, Act)>) {
+    let (agent, name) = CAPTURES[which];
+    let mut noisy = if skip.is_multiple_of(4) { Noisy::new(agent, None) } else { Noisy::ready(agent, name) };
+    let mut lines: std::collections::VecDeque<_> = said_by_agent(name).into_iter().map(|line| line.text).collect();
+    lines.drain(..skip.min(lines.len()));
+    for (mishap, act) in mishaps {
+        let Some(text) = lines.pop_front() else { break };
+        let mut bytes = text.clone().into_bytes();
+        match mishap {
+            Mishap::Keep => {}
+            Mishap::Bytes(changes) => changes.iter().for_each(|change| change.apply(&mut bytes)),
+            Mishap::Values(edits) => bytes = edits.iter().fold(text, |text, edit| edit.apply(text)).into_bytes(),
+            Mishap::Twice => noisy.feed(&[&bytes[..], b"\n"].concat()),
+            Mishap::Drop => continue,
+            Mishap::Later(by) => {
+                lines.insert(by.min(lines.len()), text);
+                continue;
             }
-            noisy.act(act);
         }
+        bytes.push(b'\n');
+        noisy.feed(&bytes);
+        noisy.act(act);
     }
+    noisy.act(Act::Prompt);
+}
 
-    #[test]
-    fn random_bytes(chunks in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..60), act()), 0..60)) {
+#[test]
+fn fuzz_damaged_transcripts() {
+    let mishaps = prop::collection::vec((mishap(), act()), 20..120);
+    fuzz("an adapter's transcripts", &(0..CAPTURES.len(), 0..60_usize, mishaps), |(which, skip, mishaps)| {
+        damaged(which, skip, mishaps);
+    });
+}
+
+#[test]
+fn fuzz_random_bytes() {
+    let chunks = prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), act()), 0..60);
+    fuzz("an adapter's random bytes", &chunks, |chunks| {
         for agent in AGENTS {
             let mut noisy = Noisy::new(agent, Some("x"));
             for (chunk, act) in &chunks {
@@ -236,66 +259,38 @@ proptest! {
                 noisy.act(*act);
             }
         }
-    }
+    });
+}
 
-    /// Any part of any message may be anything else: a tree of the agent's own keys with values of every kind.
-    #[test]
-    fn mutated_values(
-        which in 0..CAPTURES.len(),
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..8usize, act()), 20..60),
-    ) {
-        let (agent, name) = CAPTURES[which];
-        let lines = said_by_agent(name);
-        let mut noisy = Noisy::ready(agent, name);
-        for (line, place, value, act) in changes {
-            let mut message: Value = serde_json::from_str(&line.get(&lines).text).unwrap();
-            let mut places = Vec::new();
-            pointers(&message, String::new(), &mut places);
-            let place = place.get(&places);
-            *message.pointer_mut(place).unwrap() = match value {
-                0 => Value::Null,
-                1 => json!(-1),
-                2 => json!(u64::MAX),
-                3 => json!("é".repeat(400)),
-                4 => json!([null, "x", {"type": "text"}]),
-                5 => json!({"type": "text", "text": 5}),
-                6 => json!(""),
-                _ => json!(1.5e300),
-            };
-            noisy.feed(format!("{message}\n").as_bytes());
-            noisy.act(act);
-        }
+/// Plays a transcript with what makes no sense in it: that is told as it came, and all else is understood as without it.
+fn garbled(which: usize, noise: Vec<(prop::sample::Index, Vec<u8>)>) {
+    let (agent, name) = CAPTURES[which];
+    let resume = name.contains("resume").then_some("x");
+    let clean = capture(name);
+    let mut noisy = clean.clone();
+    for (at, garbage) in noise {
+        let at = at.index(noisy.len() + 1);
+        noisy.insert(at, Recorded { direction: '~', text: String::from_utf8_lossy(&garbage).into_owned() });
     }
+    let play = |lines: &[Recorded]| {
+        let mut player = Player::new(agent, Feed::Lines);
+        player.start(&options(resume));
+        player.play(lines);
+        player.said
+    };
+    let garbled = noisy.iter().filter(|line| line.direction == '~').map(|line| format!("unparsed {}", line.text));
+    let mut said = play(&noisy);
+    for line in garbled {
+        let at = said.iter().position(|told| *told == line);
+        said.remove(at.unwrap_or_else(|| panic!("lost: {line:?}")));
+    }
+    assert_eq!(said, play(&clean));
+}
 
-    #[test]
-    fn sense_behind_nonsense_is_understood(
-        which in 0..CAPTURES.len(),
-        noise in proptest::collection::vec((any::<prop::sample::Index>(), garbage()), 1..20),
-    ) {
-        let (agent, name) = CAPTURES[which];
-        let resume = name.contains("resume").then_some("x");
-        let clean = capture(name);
-        let mut noisy = clean.clone();
-        for (at, garbage) in noise {
-            let at = at.index(noisy.len() + 1);
-            noisy.insert(at, Recorded { direction: '~', text: String::from_utf8_lossy(&garbage).into_owned() });
-        }
-        let play = |lines: &[Recorded]| {
-            let mut player = Player::new(agent, Feed::Lines);
-            player.start(&options(resume));
-            player.play(lines);
-            player.said
-        };
-        let garbled: Vec<_> =
-            noisy.iter().filter(|line| line.direction == '~').map(|line| format!("unparsed {}", line.text)).collect();
-        let mut said = play(&noisy);
-        for line in garbled {
-            let at = said.iter().position(|told| *told == line);
-            prop_assert!(at.is_some(), "lost: {line:?}");
-            said.remove(at.unwrap());
-        }
-        prop_assert_eq!(said, play(&clean));
-    }
+#[test]
+fn fuzz_sense_behind_nonsense_is_understood() {
+    let noise = prop::collection::vec((any::<prop::sample::Index>(), garbage()), 1..20);
+    fuzz("sense behind nonsense", &(0..CAPTURES.len(), noise), |(which, noise)| garbled(which, noise));
 }
 
 /// Noise that no turn hears would show nothing.
@@ -313,22 +308,4 @@ fn the_transcripts_run_turns_to_their_end() {
         }
         assert!(ends > 0, "{agent}");
     }
-}
-
-/// The places of all values in a message.
-fn pointers(value: &Value, at: String, places: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                pointers(value, format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), places);
-            }
-        }
-        Value::Array(list) => {
-            for (index, value) in list.iter().enumerate() {
-                pointers(value, format!("{at}/{index}"), places);
-            }
-        }
-        _ => {}
-    }
-    places.push(at);
 }

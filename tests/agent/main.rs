@@ -7,4 +7,8 @@ mod codex;
 mod demo;
 mod endless;
 mod fuzz;
+#[path = "../support/fuzz.rs"]
+mod fuzz_time;
+#[path = "../support/mutate.rs"]
+mod mutate;
 mod script;

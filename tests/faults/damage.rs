@@ -76,12 +76,13 @@ impl Attempt {
         self.ended.as_deref()
     }
 
-    /// All records that it tells: sessions, their prompts and events, workspaces.
+    /// All records that it tells: sessions, their prompts and events, workspaces. An error is what it says where it can't
+    /// read them.
     async fn records(&self) -> Result<BTreeMap<String, Value>, String> {
         let api = Api::new(&self.socket);
         let mut found = BTreeMap::new();
         for list in ["/v1/sessions?closed=true&limit=100", "/v1/workspaces?limit=100"] {
-            let mut items = api.get(list).await?["items"].take();
+            let mut items = get(&api, list).await?["items"].take();
             // How a container is, the engine knows, and the daemon once it has asked.
             for item in items.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
                 item.remove("status");
@@ -95,7 +96,7 @@ impl Attempt {
                 let mut after = 0;
                 loop {
                     let page = format!("{path}/{part}?after={after}&limit=1000");
-                    let items = api.get(&page).await?["items"].clone();
+                    let items = get(&api, &page).await?["items"].clone();
                     let last = items.as_array().and_then(|items| items.last());
                     let Some(next) = last.and_then(|item| item["seq"].as_u64().or(item["id"].as_u64())) else { break };
                     found.insert(page, items);
@@ -111,6 +112,14 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// GET of what must be there; what the daemon can't read it says at once, and asking again is no use.
+async fn get(api: &Api, path: &str) -> Result<Value, String> {
+    match api.try_call("GET", path, None, None).await {
+        Some((503, problem)) if problem["code"] == "store_failed" => Err(problem["detail"].to_string()),
+        _ => api.get(path).await,
     }
 }
 
@@ -137,12 +146,18 @@ pub fn changed(before: &Files, after: &Files) -> Vec<PathBuf> {
     all.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
 }
 
-/// What is wrong with the words of a refusal.
+/// What is wrong with the words of a daemon that refuses to start.
 pub fn bad_refusal(said: &str, state: &Path) -> Vec<&'static str> {
-    let mut wrong = Vec::new();
+    let mut wrong = bad_words(said, state);
     if !said.starts_with("exit status: 1:") {
         wrong.push("it did not end by itself, with 1");
     }
+    wrong
+}
+
+/// What is missing in what is said of something that can't be read.
+fn bad_words(said: &str, state: &Path) -> Vec<&'static str> {
+    let mut wrong = Vec::new();
     if !said.contains(&*state.to_string_lossy()) {
         wrong.push("it names no file");
     }
@@ -157,6 +172,7 @@ pub fn bad_refusal(said: &str, state: &Path) -> Vec<&'static str> {
 enum Damage {
     Flipped { at: usize, bit: u8 },
     CutTo(usize),
+    Gone,
     Newer,
 }
 
@@ -168,31 +184,36 @@ impl Damage {
         // Files are made longer than what is in them; most damage is to hit something.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let end = if rng.u8(..8) == 0 { bytes.len() } else { end };
-        match rng.u8(..4) {
-            0 => Self::CutTo(rng.usize(..end.max(1))),
+        match rng.u8(..8) {
+            0 => Self::Gone,
+            1 | 2 => Self::CutTo(rng.usize(..end.max(1))),
             _ => Self::Flipped { at: rng.usize(..end.max(1)), bit: rng.u8(..8) },
         }
     }
 
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, path: &Path, bytes: &[u8]) -> Result<(), String> {
+        let mut damaged = bytes.to_vec();
         match *self {
             Self::Flipped { at, bit } => {
-                if let Some(byte) = bytes.get_mut(at) {
+                if let Some(byte) = damaged.get_mut(at) {
                     *byte ^= 1 << bit;
                 }
             }
-            Self::CutTo(len) => bytes.truncate(len),
+            Self::CutTo(len) => damaged.truncate(len),
+            Self::Gone => return std::fs::remove_file(path).map_err(|e| e.to_string()),
             Self::Newer => {
                 let text = String::from_utf8_lossy(bytes).replace("\"format\": ", "\"format\": 9");
-                *bytes = text.into_bytes();
+                damaged = text.into_bytes();
             }
         }
+        std::fs::write(path, damaged).map_err(|e| e.to_string())
     }
 
     fn kind(&self) -> &'static str {
         match self {
             Self::Flipped { .. } => "bit of the store flipped",
             Self::CutTo(_) => "file of the store cut short",
+            Self::Gone => "file of the store removed",
             Self::Newer => "store of a newer version",
         }
     }
@@ -215,23 +236,22 @@ pub async fn rounds(plan: &Plan, state: &Path, rng: &mut fastrand::Rng, ledger: 
     };
     drop(whole);
     let events: usize = right.values().filter_map(Value::as_array).map(Vec::len).sum();
-    let (mut refused, mut unharmed, mut caught) = (0, 0, 0);
+    let (mut refused, mut read, mut unharmed, mut caught) = (0, 0, 0, 0);
     for round in 0..plan.rounds {
         fresh()?;
         let all: Vec<_> = files(&copy)?.into_iter().collect();
         let pick = all.iter().position(|(path, _)| round == 0 && path.ends_with("store.json"));
         let (path, bytes) = &all[pick.unwrap_or_else(|| rng.usize(..all.len()))];
         let damage = if round == 0 { Damage::Newer } else { Damage::any(rng, path, bytes) };
-        let mut damaged = bytes.clone();
-        damage.apply(&mut damaged);
-        std::fs::write(path, &damaged).map_err(|e| e.to_string())?;
+        damage.apply(path, bytes)?;
         ledger.fault(damage.kind());
         let told =
             format!("{damage:?} of {} bytes in {}", bytes.len(), path.strip_prefix(&copy).unwrap_or(path).display());
         let before = files(&copy)?;
-        match outcome(&copy, dir.path(), &right, &before).await {
-            Ok(None) => unharmed += 1,
-            Ok(Some(said)) => {
+        match outcome(&copy, dir.path(), &right, &before, path).await {
+            Ok(Outcome::Whole) => unharmed += 1,
+            Ok(Outcome::ToldAtReading) => read += 1,
+            Ok(Outcome::Refused(said)) => {
                 refused += 1;
                 caught += u64::from(said.contains("panicked"));
             }
@@ -241,26 +261,43 @@ pub async fn rounds(plan: &Plan, state: &Path, rng: &mut fastrand::Rng, ledger: 
     }
     ledger.remark(format!(
         "{} damaged stores: {refused} refused in words and left as they were ({caught} after a panic of sled or fjall that \
-         was caught), {unharmed} with all records",
+         was caught), {read} with a damaged part that is told in words when it is read, {unharmed} with all records",
         plan.rounds
     ));
     Ok(())
 }
 
-/// `None`: it works, with all records. Otherwise its refusal.
+/// What became of a daemon on a damaged state.
+enum Outcome {
+    /// It works, with all records.
+    Whole,
+    /// It works, and where it comes to the damage it says so instead of telling what is not there.
+    ToldAtReading,
+    /// It did not start, for this reason.
+    Refused(String),
+}
+
 async fn outcome(
     copy: &Path,
     beside: &Path,
     right: &BTreeMap<String, Value>,
     before: &Files,
-) -> Result<Option<String>, String> {
+    damaged: &Path,
+) -> Result<Outcome, String> {
     let attempt = Attempt::start(copy, beside).await?;
     let Some(said) = attempt.refused() else {
-        let found = attempt.records().await?;
-        let other = right.iter().find(|(path, value)| found.get(*path) != Some(value));
-        return match other {
-            None => Ok(None),
-            Some((path, value)) => Err(format!("{path} was {value} and is {:?}", found.get(path))),
+        return match attempt.records().await {
+            Ok(found) => match right.iter().find(|(path, value)| found.get(*path) != Some(value)) {
+                None => Ok(Outcome::Whole),
+                Some((path, value)) => Err(format!("{path} was {value} and is {:?}", found.get(path))),
+            },
+            Err(said) => {
+                let mut wrong = bad_words(&said, copy);
+                if std::fs::read(damaged).ok().as_ref() != before.get(damaged) {
+                    wrong.push("what is damaged was changed");
+                }
+                if wrong.is_empty() { Ok(Outcome::ToldAtReading) } else { Err(format!("{}: {said}", wrong.join(", "))) }
+            }
         };
     };
     let wrong = bad_refusal(said, copy);
@@ -269,7 +306,7 @@ async fn outcome(
     }
     let changed = changed(before, &files(copy)?);
     if changed.is_empty() {
-        Ok(Some(said.to_owned()))
+        Ok(Outcome::Refused(said.to_owned()))
     } else {
         Err(format!("refused ({said}), but changed {changed:?}"))
     }

@@ -17,16 +17,20 @@ const MIB: u64 = 1 << 20;
 /// What the daemon and tether may take more than at rest.
 const DAEMON_MORE: u64 = 64 * MIB;
 const TETHER_MORE: u64 = 8 * MIB;
-/// How many turns of another session are timed, at rest and beside the flood.
-const TIMED: usize = 40;
+/// How many turns of another session are timed before the flood.
+const TIMED: usize = 200;
+/// How many times as long the median of those beside it may take.
+const SLOWER: f64 = 2.0;
+/// Shorter floods have too few turns beside them to be judged by.
+const JUDGED: u64 = 1 << 30;
 
-/// Agents of the configuration; each becomes the demo agent when it has done what it is for.
+/// Agents of the configuration; each becomes the demo agent when it has done what it is for. LINE is a length in bytes.
 const CONFIG: &str = r#"
 idle_timeout = "off"
 
 [agents.longline]
 image = "wharf/demo:latest"
-argv = ["/bin/sh", "-c", "head -c 104857600 /dev/zero | tr '\\0' x; echo; exec /bin/wharf-demo-agent"]
+argv = ["/bin/sh", "-c", "head -c LINE /dev/zero | tr '\\0' x; echo; exec /bin/wharf-demo-agent"]
 
 [agents.binary]
 image = "wharf/demo:latest"
@@ -43,13 +47,13 @@ argv = ["/bin/sh", "-c", '''[ -e /tmp/again ] && exec /bin/wharf-demo-agent; tou
 
 /// Runs the part.
 pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
-    let daemon = Daemon::start_with(&[], Some(CONFIG)).await;
+    // The long run asks for a gigabyte and a line of 100 MB; a line is too long from 16 MiB on.
+    let (size, line) = if plan.rounds >= 100 { (1 << 30, 100 << 20) } else { (8 << 20, 20 << 20) };
+    let daemon = Daemon::start_with(&[], Some(&CONFIG.replace("LINE", &line.to_string()))).await;
     let api = Api::new(&daemon.socket());
     let mut all = Checked::default();
-    // The long run asks for a gigabyte.
-    let size = if plan.rounds >= 100 { 1 << 30 } else { 64 << 20 };
     flood(&daemon, &api, size, ledger, &mut all).await?;
-    long_line(&daemon, &api, ledger, &mut all).await?;
+    long_line(&daemon, &api, line, ledger, &mut all).await?;
     no_utf8(&api, ledger, &mut all).await?;
     torn(&api, ledger, &mut all).await?;
     deaf(&daemon, &api, ledger, &mut all).await?;
@@ -82,16 +86,17 @@ async fn close(api: &Api, session: &str) -> Result<(), String> {
     }
 }
 
-/// The median of some turns of a session, in milliseconds.
-async fn latency(api: &Api, session: &str, while_: impl Fn() -> bool) -> Result<f64, String> {
+/// The median of some turns of a session, in milliseconds, and how many there were.
+async fn latency(api: &Api, session: &str, while_: impl Fn(usize) -> bool) -> Result<(f64, usize), String> {
     let mut taken = Vec::new();
-    while taken.len() < TIMED && while_() {
+    while while_(taken.len()) {
         let begun = Instant::now();
         turn(api, session, "echo timed").await?;
         taken.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
     taken.sort_by(f64::total_cmp);
-    taken.get(taken.len() / 2).copied().ok_or_else(|| "no turn fits beside the flood".to_owned())
+    let median = taken.get(taken.len() / 2).map(|median| (*median, taken.len()));
+    median.ok_or_else(|| "no turn fits beside the flood".to_owned())
 }
 
 async fn flood(daemon: &Daemon, api: &Api, size: u64, ledger: &mut Ledger, all: &mut Checked) -> Result<(), String> {
@@ -99,13 +104,13 @@ async fn flood(daemon: &Daemon, api: &Api, size: u64, ledger: &mut Ledger, all: 
     for quiet in [&loud, &other] {
         turn(api, quiet, "echo warm").await?;
     }
-    let before = latency(api, &other, || true).await?;
-    let watched = Watched::start(vec![("daemon", daemon.pid()), ("tether", tether_of(daemon, &loud)?)]);
+    let (before, _) = latency(api, &other, |n| n < TIMED).await?;
+    let watched = Watched::start(vec![("daemon", daemon.pid()), ("tether", tether_of(api, &loud).await?)]);
     let begun = Instant::now();
     let reader = tokio::spawn(read_flood(api.clone(), loud.clone(), size));
     let body = json!({ "content": format!("big {size}") });
     api.call("POST", &format!("/v1/sessions/{loud}/prompts"), Some(&body), None).await?;
-    let beside = latency(api, &other, || !reader.is_finished()).await?;
+    let (beside, turns) = latency(api, &other, |_| !reader.is_finished()).await?;
     let events = reader.await.map_err(|e| e.to_string())?;
     let seconds = begun.elapsed().as_secs_f64();
     let more = watched.stop().await;
@@ -117,11 +122,15 @@ async fn flood(daemon: &Daemon, api: &Api, size: u64, ledger: &mut Ledger, all: 
     }
     ledger.remark(format!(
         "flood of {} MiB in {seconds:.0} s: the daemon took {:.1} MiB more than at rest, tether {:.1} MiB; another \
-         session's turn {beside:.1} ms beside it, {before:.1} ms before (medians)",
+         session's turn {beside:.1} ms beside it ({turns} turns), {before:.1} ms before (medians)",
         size / MIB,
         more[0] as f64 / MIB as f64,
         more[1] as f64 / MIB as f64,
     ));
+    if size >= JUDGED && beside > SLOWER * before {
+        ledger
+            .violated(5, format!("beside a flood, another session's turn takes {:.1} times as long", beside / before));
+    }
     for (name, more, most) in [("daemon", more[0], DAEMON_MORE), ("tether", more[1], TETHER_MORE)] {
         if more > most {
             ledger.violated(5, format!("a flood costs the {name} {} MiB", more / MIB));
@@ -133,17 +142,15 @@ async fn flood(daemon: &Daemon, api: &Api, size: u64, ledger: &mut Ledger, all: 
     Ok(())
 }
 
-/// tether's process, as the machine numbers it.
-fn tether_of(daemon: &Daemon, session: &str) -> Result<u32, String> {
-    for container in daemon.containers() {
-        let top = docker(&["top", &container, "-eo", "pid,args"])?;
-        if top.contains(session) || top.contains("tether serve") {
-            let line = top.lines().find(|line| line.contains("tether serve"));
-            let pid = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            return pid.ok_or_else(|| format!("no tether in {top}"));
-        }
-    }
-    Err("no tether runs".to_owned())
+/// The process of the tether of a session's workspace, as the machine numbers it.
+async fn tether_of(api: &Api, session: &str) -> Result<u32, String> {
+    let session = api.get(&format!("/v1/sessions/{session}")).await?;
+    let workspace = format!("label=wharf.workspace={}", session["workspace"].as_str().unwrap_or_default());
+    let container = docker(&["ps", "-q", "--filter", &workspace])?;
+    let top = docker(&["top", &container, "-eo", "pid,args"])?;
+    let line = top.lines().find(|line| line.contains("tether serve"));
+    let pid = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    pid.ok_or_else(|| format!("no tether in {top}"))
 }
 
 /// Reads the flood live and compares every byte with what the agent wrote; answers the number of events.
@@ -205,23 +212,29 @@ async fn unparsed(api: &Api, session: &str, all: &mut Checked) -> Result<Vec<Str
     Ok(lines.map(|event| event["data"]["line"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
-async fn long_line(daemon: &Daemon, api: &Api, ledger: &mut Ledger, all: &mut Checked) -> Result<(), String> {
+async fn long_line(
+    daemon: &Daemon,
+    api: &Api,
+    size: usize,
+    ledger: &mut Ledger,
+    all: &mut Checked,
+) -> Result<(), String> {
     let watched = Watched::start(vec![("daemon", daemon.pid())]);
     let id = session(api, "longline").await?;
     let ended = turn(api, &id, "echo after all that").await?;
     let more = watched.stop().await[0];
-    ledger.fault("line of 100 MB");
+    ledger.fault("line too long");
     all.faults += 1;
     all.prompts += 1;
     let lines = unparsed(api, &id, all).await?;
     let bytes: usize = lines.iter().map(String::len).sum();
-    if bytes != 100 << 20
-        || lines.iter().any(|line| line.bytes().any(|b| b != b'x'))
-        || ended["text"] != "after all that"
-    {
-        ledger.violated(5, format!("a line of 100 MB: {bytes} bytes of it came, and then {ended}"));
+    if bytes != size || lines.iter().any(|line| line.bytes().any(|b| b != b'x')) || ended["text"] != "after all that" {
+        ledger.violated(5, format!("a line of {size} bytes: {bytes} of it came, and then {ended}"));
     }
-    ledger.remark(format!("line of 100 MiB: the daemon took {} MiB more than at rest", more / MIB));
+    ledger.remark(format!("line of {} MiB: the daemon took {} MiB more than at rest", size >> 20, more / MIB));
+    if more > DAEMON_MORE {
+        ledger.violated(5, format!("a line of {size} bytes costs the daemon {} MiB", more / MIB));
+    }
     close(api, &id).await
 }
 

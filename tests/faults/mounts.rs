@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use super::api::until;
+
 /// Runs a program that must work.
 pub fn run(program: &str, args: &[&str]) -> Result<String, String> {
     run_with(program, args, Stdio::null())
@@ -19,7 +21,7 @@ fn run_with(program: &str, args: &[&str], stdin: Stdio) -> Result<String, String
     Err(format!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Something that is mounted; dropped, it is not.
+/// Something that is mounted; dropped, it is not. Where it is not any more, its place is empty.
 pub struct Mount(PathBuf);
 
 /// Mounts at a place; `args` are those of `mount` without it.
@@ -34,8 +36,19 @@ pub fn mount_image(image: &Path, at: &Path) -> Result<Mount, String> {
     mount(&["-o", "loop", &image.to_string_lossy()], at, Stdio::null())
 }
 
+impl Mount {
+    /// Unmounts it for good: whoever looks at what is below it may not do so while it is still in use.
+    pub async fn take_down(mut self) -> Result<(), String> {
+        let at = std::mem::take(&mut self.0);
+        until("the end of a mount", async || run("umount", &[&at.to_string_lossy()]).map(drop)).await
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
         let at = self.0.to_string_lossy();
         if let Err(busy) = run("umount", &[&at]) {
             // It goes as soon as nobody is in it any more.
@@ -50,7 +63,15 @@ impl Drop for Mount {
 pub fn private() -> Result<(), String> {
     #[expect(deprecated, reason = "what can be unsound is to unshare descriptors, and those stay shared")]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).map_err(|e| format!("mounts of its own: {e}"))?;
-    run("mount", &["--make-rprivate", "/"]).map(drop)
+    run("mount", &["--make-rprivate", "/"])?;
+    // What others have mounted for their tests would stay in use as long as it is here, too.
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").map_err(|e| e.to_string())?;
+    let dirs = [PathBuf::from("/dev/shm"), std::env::temp_dir()].map(|dir| dir.join("wharf-"));
+    let of_tests = |at: &&str| dirs.iter().any(|dir| at.starts_with(&*dir.to_string_lossy()));
+    for at in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(of_tests) {
+        run("umount", &["--lazy", at])?;
+    }
+    Ok(())
 }
 
 /// What a test that mounts needs; an error says in words what is missing.

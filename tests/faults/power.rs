@@ -13,11 +13,7 @@
 //! file systems and mount options that are not used here (with `nobarrier` nothing can be promised). That a store which
 //! does not sync is found out is shown by rounds in which the registry, and then the log, is not synced.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use wharf::store::{Options, Store};
@@ -255,8 +251,8 @@ fn memory() -> PathBuf {
 
 /// This program as the writer.
 fn writer(unsynced: Option<&str>) -> Command {
-    let this = std::env::current_exe().unwrap_or_else(|_| Path::new("/proc/self/exe").to_owned());
-    let mut command = Command::new(this);
+    // Not by its path, where another build of it may be by now.
+    let mut command = Command::new("/proc/self/exe");
     if let Some(part) = unsynced {
         command.env(wharf::crash::UNSYNCED, part);
         // A sync of the log flushes the disk, and so the registry's part of it too.

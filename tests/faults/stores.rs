@@ -21,8 +21,9 @@ use super::{
 
 /// How long the load works before the fault.
 const CALM: Duration = Duration::from_millis(800);
-/// The size of the file system with the state.
+/// The size of the file system with the state: what is kept free and a journal, and what is written in each storm.
 const DISK: u64 = 96 * 1024 * 1024;
+const DISK_FOR_A_STORM: u64 = 16 * 1024 * 1024;
 /// Damages for one fault under load.
 const DAMAGES: u64 = 20;
 const CONFIG: &str = "idle_timeout = \"off\"\ntransport = \"exec\"\n";
@@ -35,10 +36,12 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Result<Self, String> {
+    fn new(storms: u64) -> Result<Self, String> {
         let dir = tempfile::Builder::new().prefix("wharf-test-").tempdir().map_err(|e| e.to_string())?;
         let image = dir.path().join("image");
-        File::create(&image).and_then(|file| file.set_len(DISK)).map_err(|e| e.to_string())?;
+        File::create(&image)
+            .and_then(|file| file.set_len(DISK + storms * DISK_FOR_A_STORM))
+            .map_err(|e| e.to_string())?;
         program("mkfs.ext4", &["-q", "-F", "-m", "0", &image.to_string_lossy()])?;
         std::fs::create_dir(dir.path().join("state")).map_err(|e| e.to_string())?;
         let mut place = Self { mount: None, dir };
@@ -80,11 +83,21 @@ impl Place {
     }
 
     /// What is done about it: unmounted, checked, mounted again.
-    fn mend(&mut self) -> Result<(), String> {
-        self.mount = None;
+    async fn mend(&mut self) -> Result<(), String> {
+        if let Some(mount) = self.mount.take() {
+            mount.take_down().await?;
+        }
         let image = self.dir.path().join("image");
+        // The loop device goes with the last mount, and that of another process's mounts is as good: a check of an image
+        // that is still in use, or a mount that shares it, would show another file system than the one that was mended.
+        let path = image.to_string_lossy();
+        let free = until("the end of the loop device", async || match program("losetup", &["-j", &path])? {
+            left if left.is_empty() => Ok(()),
+            left => Err(left),
+        });
+        free.await?;
         // Its exit code 1 says that something was corrected.
-        let _ = program("fsck.ext4", &["-p", &image.to_string_lossy()]);
+        let _ = program("fsck.ext4", &["-p", &path]);
         self.mount()
     }
 }
@@ -92,13 +105,14 @@ impl Place {
 /// Runs the part.
 pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     mounts::possible()?;
-    let mut place = Place::new()?;
+    let storms = plan.rounds.div_ceil(DAMAGES);
+    let mut place = Place::new(storms)?;
     let mut daemon = Daemon::prepared_in(place.dir.path(), Some(CONFIG));
     daemon.start_again().await;
     let load = Load { burst: plan.burst, cancels: false };
     let mut world = World::around(plan.seed, daemon, None, load).await?;
     let mut broken = Ok(());
-    for _ in 0..plan.rounds.div_ceil(DAMAGES) {
+    for _ in 0..storms {
         world
             .storm(ledger, async |storm| {
                 storm.blow(CALM).await;
@@ -124,7 +138,7 @@ async fn faults(storm: &mut Storm<'_>, place: &mut Place) -> Result<(), String> 
     storm.blow(CALM).await;
     storm.fault("state directory full");
     place.fill()?;
-    says_so(storm).await;
+    says_so(storm, &[FAILED, ["MiB left", "make room"]]).await;
     storm.daemon.kill();
     started_while(storm, place, "full").await?;
     std::fs::remove_file(place.filler()).map_err(|e| e.to_string())?;
@@ -132,23 +146,26 @@ async fn faults(storm: &mut Storm<'_>, place: &mut Place) -> Result<(), String> 
     storm.blow(CALM).await;
     storm.fault("state directory read-only");
     place.make_read_only()?;
-    says_so(storm).await;
+    says_so(storm, &[FAILED]).await;
     storm.daemon.kill();
     started_while(storm, place, "read-only").await?;
-    place.mend()?;
+    place.mend().await?;
     storm.daemon.start_again().await;
     Ok(())
 }
 
-/// The daemon says that its store takes no more, why, and what to do.
-async fn says_so(storm: &mut Storm<'_>) {
+/// What is said of a store of which a write has failed, and what to do.
+const FAILED: [&str; 2] = ["takes no more writes", "start the daemon again"];
+
+/// The daemon says that its store takes no more, why, and what to do, in one of these ways.
+async fn says_so(storm: &mut Storm<'_>, ways: &[[&str; 2]]) {
     let api = storm.api.clone();
     let said = until("what /readyz says of a store that takes no more", async || {
         let answer = api.try_call("GET", "/readyz", None, None).await;
         let Some((503, ready)) = answer else { return Err(format!("{answer:?}")) };
         let text = ready.to_string();
-        let words = ["takes no more writes", "start the daemon again"];
-        if words.iter().all(|words| text.contains(words)) { Ok(()) } else { Err(text) }
+        let said = ways.iter().any(|words| words.iter().all(|words| text.contains(words)));
+        if said { Ok(()) } else { Err(text) }
     });
     if let Err(why) = said.await {
         storm.ledger.violated(1, why);

@@ -97,6 +97,27 @@ async fn what_is_no_hello_or_no_frame_ends_the_connection_and_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_what_could_not_be_started_is_told() {
+    let tether = Tether::start();
+    drop(tether.client().await);
+    let mut raw = Raw::hello(&tether);
+    let start =
+        json!({"req": 1, "id": "p", "argv": ["/no/such/program"], "env": [], "cwd": "/", "uid": UID, "gid": UID});
+    let mut out = Vec::new();
+    encode_json(&mut out, kind::START, &start).unwrap();
+    let attach = json!({"req": 2, "process": "p", "stdout": 0, "stderr": 0, "credit": 1000});
+    encode_json(&mut out, kind::ATTACH, &attach).unwrap();
+    encode_json(&mut out, kind::END, &json!({"req": 3, "process": "p", "since_mark": false, "grace_ms": 60_000}))
+        .unwrap();
+    raw.stream.write_all(&out).unwrap();
+    let mut kinds: Vec<u8> = (0..4).map(|_| raw.receive().expect("an answer").kind).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [kind::ERROR, kind::ENDED, kind::ATTACHED, kind::EXITED]);
+    raw.send(kind::LIST, &json!({"req": 4}));
+    assert_eq!(raw.receive().unwrap().json::<Value>().unwrap()["processes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_newest_connection_wins() {
     let tether = Tether::start();
     drop(tether.client().await);

@@ -25,6 +25,10 @@ impl Claude {
             let line = Output::Unparsed { line: message.to_string() };
             return Some(vec![send(&json!({"type": "control_response", "response": response})), line]);
         }
+        if self.state.permissions.contains_key(id) {
+            // The answer to the first must not become one to what this asks for.
+            return Some(vec![Output::Unparsed { line: message.to_string() }]);
+        }
         let pending = self.state.permissions.len();
         if self.state.phase == Phase::Dead || self.state.prompt.cancelling || pending >= MOST_PERMISSIONS {
             return Some(vec![deny(id, "The turn was cancelled.", self.state.prompt.cancelling)]);

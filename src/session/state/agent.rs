@@ -46,7 +46,10 @@ impl State {
                 self.permission_requested(id, tool_call, options, now, step);
             }
             Output::PermissionWithdrawn { id } => {
-                self.resolve_permission(&id, None, "withdrawn", step);
+                let record = self.pending.keys().find(|record| own_id(record) == id).cloned();
+                if let Some(record) = record {
+                    self.resolve_permission(&record, None, "withdrawn", step);
+                }
             }
             Output::TurnEnded(end) => self.turn_ended(end, step),
             Output::Fatal { message } => self.fatal(message, step),
@@ -88,8 +91,10 @@ impl State {
         now: Timestamp,
         step: &mut Step,
     ) {
-        // The agent's ids are unique within its process only.
-        let record_id = self.p.process.as_ref().map_or_else(|| id.clone(), |process| format!("{}-{id}", process.id));
+        // The agent's ids are unique at most among those that wait, and one answer must never be taken for another.
+        self.p.asked += 1;
+        let process = self.p.process.as_ref().map_or("", |process| &process.id);
+        let record_id = format!("{process}.{}-{id}", self.p.asked);
         let record = PermissionRecord {
             id: record_id.clone(),
             prompt: self.turn_number(),
@@ -127,12 +132,10 @@ impl State {
             return;
         }
         self.resolve_permission(id, Some(option_id.to_owned()), by, step);
-        let own =
-            self.p.process.as_ref().and_then(|process| id.strip_prefix(&format!("{}-", process.id))).unwrap_or(id);
-        step.calls.push_back(Call::Answer { id: own.to_owned(), option_id: option_id.to_owned() });
+        step.calls.push_back(Call::Answer { id: own_id(id).to_owned(), option_id: option_id.to_owned() });
     }
 
-    /// Brings a pending request to its end: answered with an option, or withdrawn; `id` is the record's, or the agent's.
+    /// Brings a pending request to its end: answered with an option, or withdrawn.
     pub(super) fn resolve_permission(
         &mut self,
         id: &str,
@@ -140,14 +143,17 @@ impl State {
         by: &'static str,
         step: &mut Step,
     ) {
-        let full = self.p.process.as_ref().map(|process| format!("{}-{id}", process.id));
-        let found = self.pending.remove(id).or_else(|| full.and_then(|full| self.pending.remove(&full)));
-        let Some(mut record) = found else { return };
+        let Some(mut record) = self.pending.remove(id) else { return };
         record.state = if option_id.is_some() { PermissionState::Answered } else { PermissionState::Withdrawn };
         record.option_id.clone_from(&option_id);
         step.events.push((record.prompt, EventData::PermissionResolved { id: record.id.clone(), option_id, by }));
         step.permissions.push(record);
     }
+}
+
+/// The agent's own id in that of a record, which is what stands before the first `-`, and that.
+fn own_id(record: &str) -> &str {
+    record.split_once('-').map_or(record, |(_, own)| own)
 }
 
 /// The cost of the conversation so far, where an update tells it.

@@ -44,7 +44,8 @@ impl State {
                 step.dirty = true;
                 step.effects.push(Effect::Forget { process });
             }
-            Input::EndFailed { .. } => self.ending = None,
+            // The next daemon tries again.
+            Input::EndFailed { .. } | Input::Broken { .. } => self.ending = None,
             _ => {}
         }
     }

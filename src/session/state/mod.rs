@@ -125,8 +125,9 @@ impl State {
             self.after_close(&input, step);
             return;
         }
+        let error = self.p.error.clone();
         self.dispatch(input, now, step);
-        self.announce_status(step);
+        self.announce_status(error.as_ref(), step);
         if !step.is_clean() {
             self.p.updated = now;
         }
@@ -244,12 +245,14 @@ impl State {
         }
     }
 
-    fn announce_status(&mut self, step: &mut Step) {
+    /// Tells a new status, or a new reason for the old one; `told`: the last that was told.
+    fn announce_status(&mut self, told: Option<&TurnError>, step: &mut Step) {
         if self.recovering {
             return;
         }
         let status = self.status();
-        if status != self.p.status {
+        let is_news = status == SessionStatus::Error && self.p.error.as_ref() != told;
+        if status != self.p.status || is_news {
             self.p.status = status;
             let error = self.p.error.clone();
             step.events.push((self.turn_number(), EventData::SessionStatus { status, error }));
@@ -259,7 +262,15 @@ impl State {
     /// Sets the session into `error`; the queue waits.
     pub(super) fn fail(&mut self, message: String, step: &mut Step) {
         self.p.error = Some(TurnError { message, status: None });
+        self.recovering = false;
         self.wanted = false;
         step.dirty = true;
+    }
+
+    /// Leaves `error`; a status that said so is not kept until it is found out what runs.
+    pub(super) fn clear_error(&mut self) {
+        if self.p.error.take().is_some() {
+            self.recovering = false;
+        }
     }
 }

@@ -65,6 +65,7 @@ impl State {
             last_input: 0,
             outbox: Vec::new(),
             ready: false,
+            told: false,
         });
         step.dirty = true;
         step.calls.push_back(Call::Start { resume: self.p.agent_session_id.clone() });
@@ -102,11 +103,19 @@ impl State {
             return;
         }
         self.link = Link::Up;
+        self.tell_start(resumed, step);
         let Some(process) = &self.p.process else { return };
-        step.events.push((None, EventData::AgentStarted { process: process.id.clone(), resumed }));
         step.effects.push(Effect::Flush);
         step.effects.push(Effect::ArmHandshake { process: process.id.clone() });
         self.catch_up(step);
+    }
+
+    /// Tells of the start once, if not by the daemon that did it, then by the one that finds the process.
+    fn tell_start(&mut self, resumed: bool, step: &mut Step) {
+        if let Some(process) = self.p.process.as_mut().filter(|process| !process.told) {
+            process.told = true;
+            step.events.push((None, EventData::AgentStarted { process: process.id.clone(), resumed }));
+        }
     }
 
     /// The process is of no use as long as it does not speak.
@@ -142,6 +151,8 @@ impl State {
         }
         self.recovering = false;
         self.link = Link::Up;
+        // It has said nothing yet that was heard: what it was started with is still what is known.
+        self.tell_start(self.p.agent_session_id.is_some(), step);
         self.taken(last_input);
         step.effects.push(Effect::Flush);
         if let Some(process) = self.p.process.as_ref().filter(|process| !process.ready) {

@@ -73,7 +73,7 @@ impl State {
 
     /// Leaves `error`, and does again what had failed.
     pub(super) fn go_on(&mut self, step: &mut Step) {
-        self.p.error = None;
+        self.clear_error();
         step.dirty = true;
         if self.link == Link::Up {
             self.catch_up(step);
@@ -97,7 +97,7 @@ impl State {
         for n in self.p.queue.clone() {
             self.withdraw(n, step);
         }
-        self.p.error = None;
+        self.clear_error();
         self.p.summary = None;
         self.p.held = false;
         self.wanted = false;
@@ -152,12 +152,14 @@ impl State {
     /// Writes the session's end.
     pub(super) fn finish_close(&mut self, now: Timestamp, step: &mut Step) {
         self.link = Link::Down;
+        // Whatever may still run: there is nothing more to find out that would be told.
+        self.recovering = false;
         self.withdraw_permissions(step);
         self.p.error = None;
         self.p.closed = Some(now);
         step.effects.push(Effect::Closed);
         // The status comes first: `session.closed` is the last event of a log.
-        self.announce_status(step);
+        self.announce_status(None, step);
         step.events.push((None, EventData::SessionClosed {}));
     }
 }

@@ -43,7 +43,7 @@ impl State {
                 step.effects.push(Effect::ArmCancel { n: turn.prompt });
                 if self.ending.is_none() {
                     // Whatever it had failed with, it is being ended now.
-                    self.p.error = None;
+                    self.clear_error();
                 }
             }
             // It could not be ended before: it is tried again.

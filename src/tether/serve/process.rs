@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    conn::Conn,
     ending::{Ending, Scope, Step},
     journal::Journal,
     keep::Report,
@@ -19,8 +20,8 @@ use super::{
     stdin::Stdin,
 };
 use crate::tether::{
-    frames::Stream,
-    messages::{Exit, ProcessInfo},
+    frames::{FRAME_COST, MAX_OUTPUT, Output, Stream, kind},
+    messages::{Exit, Exited, ProcessInfo},
 };
 
 /// Between SIGTERM and SIGKILL for what outlives the process itself.
@@ -284,6 +285,31 @@ impl Process {
             stdout: self.journal.stream(Stream::Stdout).span(),
             stderr: self.journal.stream(Stream::Stderr).span(),
         }
+    }
+
+    /// Sends one frame of each of its streams, and its end behind the last; `false` if there was nothing to send.
+    pub(super) fn send_some(&mut self, conn: &mut Conn, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let exit = self.exit();
+        let Some(attach) = &mut self.attach else { return Ok(false) };
+        let mut sent = false;
+        for stream in Stream::ALL {
+            if attach.credit < MAX_OUTPUT as u64 + FRAME_COST {
+                return Ok(sent);
+            }
+            let log = self.journal.stream(stream);
+            let Some(piece) = log.read(&mut attach.cursors[stream.index()], buffer)? else { continue };
+            let bytes = &buffer[piece.from..piece.to];
+            let output = Output { process: &self.id, stream, offset: piece.offset, time: piece.time, bytes };
+            attach.credit -= output.cost();
+            output.encode(conn.out()).map_err(io::Error::other)?;
+            sent = true;
+        }
+        if let (Some(exit), false) = (exit, sent) {
+            conn.send(kind::EXITED, &Exited { process: self.id.clone(), exit });
+            self.attach = None;
+            // Not counted as sent: nothing more comes of this one.
+        }
+        Ok(sent)
     }
 
     /// How it ended, once nothing of it is left; one that an earlier tether held is lost.

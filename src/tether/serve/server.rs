@@ -24,9 +24,9 @@ use super::{
     setup, strays,
 };
 use crate::tether::{
-    frames::{MAX_OUTPUT, Output, Stream, kind},
+    frames::{MAX_OUTPUT, kind},
     inside::System,
-    messages::{Ended, ErrorCode, Exited, HostUser, Req, Waits},
+    messages::{Ended, ErrorCode, Exit, Exited, HostUser, Req, Waits},
 };
 
 /// Connections that may wait with their hello.
@@ -324,14 +324,23 @@ impl Server {
         self.processes.iter_mut().find(|process| process.id == id && !process.gone)
     }
 
-    /// Drops a process of which nothing runs, and its journal.
+    /// Drops a process of which nothing runs, and its journal. Whoever waits for its end, or for what it says, is told: one
+    /// that could not be started may have been asked for either already.
     pub(super) fn forget(&mut self, id: &str) {
         let Some(process) = self.find(id) else { return };
-        (process.run, process.attach, process.gone) = (None, None, true);
+        let (run, attach) = (process.run.take(), process.attach.take());
+        process.gone = true;
         if let Err(e) = process.journal.remove() {
             eprintln!("wharf-tether: the journal of {id} could not be removed: {e}");
         }
         self.files.release(id);
+        let (Some(conn), Some(run)) = (&mut self.controller, run) else { return };
+        if attach.is_some() {
+            conn.send(kind::EXITED, &Exited { process: id.to_owned(), exit: Exit::default() });
+        }
+        for req in run.endings.into_iter().flat_map(|ending| ending.reqs) {
+            conn.send(kind::ENDED, &Ended { req, killed: 0 });
+        }
     }
 
     /// Sends each attached process's output in turn, as far as its credit and the connection's room go.
@@ -343,7 +352,7 @@ impl Server {
             more = false;
             for i in 0..count {
                 let process = &mut self.processes[(self.turn + i) % count];
-                match send_some(process, conn, &mut self.buffer) {
+                match process.send_some(conn, &mut self.buffer) {
                     Ok(sent) => more |= sent,
                     Err(e) => {
                         eprintln!("wharf-tether: the journal of {} can't be read: {e}", process.id);
@@ -366,30 +375,4 @@ impl Server {
             self.on_controller_gone();
         }
     }
-}
-
-/// One frame of each of a process's streams, and its end behind the last; `false` if there was nothing to send.
-fn send_some(process: &mut Process, conn: &mut Conn, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    let exit = process.exit();
-    let Some(attach) = &mut process.attach else { return Ok(false) };
-    let mut sent = false;
-    for stream in Stream::ALL {
-        let cost = MAX_OUTPUT as u64 + crate::tether::frames::FRAME_COST;
-        if attach.credit < cost {
-            return Ok(sent);
-        }
-        let log = process.journal.stream(stream);
-        let Some(piece) = log.read(&mut attach.cursors[stream.index()], buffer)? else { continue };
-        let bytes = &buffer[piece.from..piece.to];
-        let output = Output { process: &process.id, stream, offset: piece.offset, time: piece.time, bytes };
-        attach.credit -= output.cost();
-        output.encode(conn.out()).map_err(io::Error::other)?;
-        sent = true;
-    }
-    if let (Some(exit), false) = (exit, sent) {
-        conn.send(kind::EXITED, &Exited { process: process.id.clone(), exit });
-        process.attach = None;
-        // Not counted as sent: nothing more comes of this one.
-    }
-    Ok(sent)
 }

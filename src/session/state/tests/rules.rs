@@ -40,7 +40,7 @@ fn dirty_is_never_acted_upon_during_a_turn_and_cleared_only_by_a_later_agent() {
     assert!(world.state.p.dirty.is_some(), "not cleared before the new agent is ready");
     world.settle();
     assert_eq!((world.state.p.runs, world.state.p.dirty.as_ref()), (2, None));
-    assert_eq!(world.ended[&waiting], PromptState::Done);
+    assert_eq!(world.ended()[&waiting], PromptState::Done);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_inactive_turn_fails_and_its_end_is_proven() {
     world.input(Input::Inactive { n, silence: std::time::Duration::from_secs(600) });
     assert_eq!(world.state.turn_number(), Some(n), "nothing is told before it is proven");
     world.settle();
-    assert_eq!(world.ended[&n], PromptState::Failed);
+    assert_eq!(world.ended()[&n], PromptState::Failed);
     // A turn that waits for a person is not inactive.
     let n = prompt(&mut world);
     let options = Vec::new();
@@ -89,13 +89,13 @@ fn idle_ends_an_agent_without_work_only() {
     world.input(Input::Idle);
     assert_eq!(world.state.ending, None, "a turn in flight is never swept");
     world.settle();
-    assert_eq!(world.ended[&n], PromptState::Done);
+    assert_eq!(world.ended()[&n], PromptState::Done);
     world.input(Input::Idle);
     world.settle();
     assert_eq!((world.state.p.status, world.state.link), (SessionStatus::Suspended, Link::Down));
     let n = prompt(&mut world);
     world.settle();
-    assert_eq!(world.ended[&n], PromptState::Done, "the next prompt wakes it");
+    assert_eq!(world.ended()[&n], PromptState::Done, "the next prompt wakes it");
 }
 
 #[test]
@@ -187,6 +187,6 @@ fn an_undelivered_prompt_is_tried_three_times_then_it_has_failed() {
             world.agent_acts(false);
         }
     }
-    assert_eq!(world.ended[&n], PromptState::Failed);
-    assert!(!world.given.contains_key(&n), "no agent ever had it");
+    assert_eq!(world.ended()[&n], PromptState::Failed);
+    assert!(!world.given.contains(&n), "no agent ever had it");
 }
