@@ -145,6 +145,8 @@ async fn a_full_volume_makes_the_process_wait_and_loses_nothing() {
     while all.stdout.len() < expected.len() {
         match within(attachment.events.recv()).await.unwrap() {
             ProcessEvent::Output { stream, offset, bytes, .. } => all.add(stream, offset, &bytes),
+            // What is acknowledged makes room, which is soon full again.
+            ProcessEvent::Waits { reason } => assert!(reason.contains("disk is full"), "{reason}"),
             other => panic!("{other:?}"),
         }
         client.ack("seq", all.stdout.len() as u64, 0);
