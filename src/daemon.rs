@@ -70,6 +70,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ping: config.ping_interval,
         stop: stop_api.clone(),
     };
+    parts.sessions.complete_creations().await.context("a session that was being made could not be completed")?;
     let router = api::router(state, access::rules(&config, tokens));
     signals.tls.clone_from(&limits.tls);
     let server = parts.tracker.spawn(api::serve(listeners, router, limits, stop_api.clone()));

@@ -21,7 +21,6 @@ impl Sessions {
     /// # Errors
     /// The store could not be read or written.
     pub async fn recover(&self) -> Result<usize, SessionError> {
-        self.complete_creations().await?;
         let mut found = Vec::new();
         for (id, progress) in self.shared.store.progress_all()? {
             let began = progress.process.is_some() || progress.status == SessionStatus::Starting;
@@ -96,8 +95,12 @@ impl Sessions {
         }
     }
 
-    /// A crash between the registry and the log leaves a session without its first event: it gets it now.
-    async fn complete_creations(&self) -> Result<(), SessionError> {
+    /// A crash between the registry and the log leaves a session without its first event: it gets it now. Nobody may ask
+    /// for it before: whoever made it asks again with the same key, and would be told that there is no such session.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn complete_creations(&self) -> Result<(), SessionError> {
         let mut before = None;
         loop {
             let records = self.shared.store.sessions(before.as_ref(), 256)?;
