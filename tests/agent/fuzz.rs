@@ -216,7 +216,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 /// Plays a transcript with mishaps, and what clients do between the lines.
 fn damaged(which: usize, skip: usize, mishaps: Vec<(Mishap, Act)>) {
     let (agent, name) = CAPTURES[which];
-    let mut noisy = if skip % 4 == 0 { Noisy::new(agent, None) } else { Noisy::ready(agent, name) };
+    let mut noisy = if skip.is_multiple_of(4) { Noisy::new(agent, None) } else { Noisy::ready(agent, name) };
     let mut lines: std::collections::VecDeque<_> = said_by_agent(name).into_iter().map(|line| line.text).collect();
     lines.drain(..skip.min(lines.len()));
     for (mishap, act) in mishaps {

@@ -198,7 +198,7 @@ fn fuzz_no_request_harms_the_daemon() {
     let target = runtime.block_on(Target::new());
     let strategy = (prop::collection::vec(twisted(), 1..12), prop::bool::weighted(0.3));
     fuzz("HTTP, up to 12 requests at once", &strategy, |(twisted, over_tcp)| {
-        runtime.block_on(target.case(&twisted, over_tcp))
+        runtime.block_on(target.case(&twisted, over_tcp));
     });
     runtime.block_on(async {
         let (text, _) = target.client.turn(&target.witness, "recall").await;
