@@ -97,6 +97,9 @@ impl EngineError {
         if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
             return Self::NoSpace { message };
         }
+        if status == 503 || is_of_the_runtime(&lower) {
+            return Self::Unreachable { message: format!("the engine's own runtime is away ({message})") };
+        }
         match status {
             404 if lower.contains("no such image") => Self::ImageMissing { image: what.to_owned() },
             404 if lower.contains("network") => Self::Invalid { message },
@@ -129,6 +132,13 @@ impl EngineError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Paused { .. } | Self::NoSpace { .. })
     }
+}
+
+/// Whether the engine itself got no answer: from containerd, which ends and comes with it. These are gRPC's words.
+fn is_of_the_runtime(lower: &str) -> bool {
+    lower.ends_with(": unavailable")
+        || lower.contains("transport is closing")
+        || lower.contains("connection is closing")
 }
 
 /// At most `MESSAGE_LIMIT` bytes, cut between characters.
@@ -180,6 +190,9 @@ mod tests {
         let gone = EngineError::answer("container c", 404, "No such container: c");
         assert_eq!(gone, EngineError::NotFound { what: "container c".into() });
         assert!(matches!(EngineError::answer("i:1", 404, "No such image: i:1"), EngineError::ImageMissing { .. }));
+        for away in ["transport is closing: unavailable", "grpc: the client connection is closing: unknown"] {
+            assert!(EngineError::answer("container c", 500, away).is_transient(), "{away}");
+        }
         let network = EngineError::answer("x", 404, "network nope not found");
         assert!(matches!(network, EngineError::Invalid { .. }));
     }

@@ -277,7 +277,7 @@ pub struct Resolved {
     pub path: String,
 }
 
-/// `LIST` (answered with `PROCESSES`), `STOP` (to a tether on a host: ends all and goes) and `DONE`.
+/// `LIST` (answered with `PROCESSES`), `STOP` (it ends all and goes) and `DONE`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Req {
     /// The request's number.

@@ -117,6 +117,17 @@ pub(super) fn is_without_program(error: &EngineError) -> bool {
         && error.to_string().contains(PROGRAM)
 }
 
+/// Whether the engine was killed while it started the container, and now does not know what it has made: it can neither
+/// start nor stop it any more.
+pub(super) fn is_half_started(error: &EngineError) -> bool {
+    // The words of dockerd for its own list, of containerd and of runc.
+    let message = error.to_string().to_ascii_lowercase();
+    matches!(error, EngineError::Conflict { .. } | EngineError::Other { .. })
+        && (message.ends_with("id already in use")
+            || message.contains("task ") && message.ends_with("already exists")
+            || message.contains("container with given id already exists"))
+}
+
 /// Whether the engine does not see the host's directory.
 pub(super) fn is_without_bind(error: &EngineError) -> bool {
     matches!(error, EngineError::Invalid { .. } | EngineError::Other { .. })
@@ -149,5 +160,15 @@ mod tests {
         assert_eq!((made.image.as_str(), made.memory, made.pids), ("i", Some(1 << 30), Some(100)));
         assert!(made.read_only_root && made.mounts.len() == 5);
         assert!(made.mounts.iter().all(|m| m.read_only == (m.target == PROGRAM_DIR)));
+    }
+
+    #[test]
+    fn what_the_engine_lost_in_a_start_is_told_from_other_conflicts() {
+        let other = |message: &str| EngineError::Other { what: "container wharf-1".into(), message: message.into() };
+        assert!(is_half_started(&other("task 8a20d55ce7e0: already exists")));
+        assert!(is_half_started(&EngineError::Conflict { message: "task 8a20d55ce7e0: already exists".into() }));
+        assert!(is_half_started(&other("id already in use")));
+        assert!(!is_half_started(&other("network wharf: already exists")));
+        assert!(!is_half_started(&other("failed to create task for container")));
     }
 }

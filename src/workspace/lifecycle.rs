@@ -20,6 +20,7 @@ use super::{
     names, reasons,
     setup::{self, Pending},
     shared::Shared,
+    stray,
 };
 use crate::{
     crash::point,
@@ -190,14 +191,13 @@ impl BringUp {
     async fn start(&self) -> Result<Option<String>, WorkspaceError> {
         let engine = &self.shared.engine;
         let name = names::container(&self.record.id);
-        let mut made = None;
-        let mut exists = self.status != WorkspaceStatus::Absent;
+        let (mut made, mut exists) = (None, self.status != WorkspaceStatus::Absent);
         // A tether that lives listens already, at a socket that it makes only once.
-        let alive = matches!(self.status, WorkspaceStatus::Running | WorkspaceStatus::Paused);
+        let alive = matches!(self.status, WorkspaceStatus::Running | WorkspaceStatus::Paused)
+            || stray::ended(&self.shared, &self.record.id).await?;
         // One that runs was just tried: a tether of another version is of no use any more where it can't be spoken to; but
         // one that only could not be reached may hold a turn.
-        let useless = self.status != WorkspaceStatus::Running || self.refused.is_some();
-        if exists && self.outdated && self.status != WorkspaceStatus::Paused && useless {
+        if exists && self.outdated && (self.refused.is_some() || !alive) {
             if let Some(why) = &self.refused {
                 tracing::warn!(workspace = %self.record.id, why, "its container is made anew, with this daemon's tether");
                 self.log.line("wharf", &format!("{why}: its container is made anew")).await;
@@ -226,6 +226,13 @@ impl BringUp {
                     return Ok(made);
                 }
                 Err(EngineError::NotFound { .. }) => exists = false,
+                Err(error) if container::is_half_started(&error) => {
+                    tracing::warn!(container = name, %error, "the engine lost it while it started it: it is made anew");
+                    self.log.line("wharf", "the engine lost its container in a start: it is made anew").await;
+                    engine.remove_container(&name).await?;
+                    exists = false;
+                    last = Some(error);
+                }
                 Err(error) if container::is_without_program(&error) => {
                     tracing::warn!(volume = self.shared.tether.name(), "tether is missing in its volume: filling it");
                     self.shared.tether.fill(engine, self.shared.store.instance(), self.image()).await?;

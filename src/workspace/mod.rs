@@ -30,6 +30,7 @@ mod reasons;
 mod setup;
 mod shared;
 mod spec;
+mod stray;
 mod task;
 mod tether_volume;
 mod usage;

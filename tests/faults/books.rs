@@ -30,6 +30,8 @@ struct Told {
     started: u64,
     ended: u64,
     status: String,
+    /// What its end says of an error.
+    error: String,
     text: String,
 }
 
@@ -106,6 +108,7 @@ fn told(events: &[Value]) -> BTreeMap<u64, Told> {
                 let told = told.entry(n).or_default();
                 told.ended += 1;
                 data["status"].as_str().unwrap_or_default().clone_into(&mut told.status);
+                told.error = data["error"]["message"].as_str().map_or_else(String::new, |why| format!(": {why}"));
             }
             ("update", _) if data["sessionUpdate"] == "agent_message_chunk" => {
                 let turn = event["turn"].as_str().and_then(|turn| turn.strip_prefix("turn_")?.parse().ok());
@@ -147,9 +150,14 @@ fn prompt(id: &str, sent: &Sent, told: &Told, cost: Cost, ledger: &mut Ledger) {
     if told.queued != 1 || told.ended != 1 || told.started > ATTEMPTS {
         ledger.violated(2, format!("{id}: prompt {} ({}): {told:?}", sent.n, sent.token));
     }
-    let lost = told.status != "done" && !(sent.cancelled && told.status == "cancelled");
+    if let Some(ends) = sent.ends
+        && !ends.contains(&told.status.as_str())
+    {
+        ledger.violated(2, format!("{id}: prompt {} ended as {}{}, not as {ends:?}", sent.n, told.status, told.error));
+    }
+    let lost = sent.ends.is_none() && told.status != "done" && !(sent.cancelled && told.status == "cancelled");
     if lost && cost == Cost::Nothing {
-        ledger.violated(3, format!("{id}: prompt {} ({:?}) ended as {}", sent.n, sent.kind, told.status));
+        ledger.violated(3, format!("{id}: prompt {} ({:?}) ended as {}{}", sent.n, sent.kind, told.status, told.error));
     }
     // A tool that was killed says less.
     let is_whole = told.status == "done" && !sent.cancelled && (cost == Cost::Nothing || sent.kind != Kind::Run);
@@ -159,6 +167,10 @@ fn prompt(id: &str, sent: &Sent, told: &Told, cost: Cost, ledger: &mut Ledger) {
     {
         let (got, wanted) = (short(&told.text), short(&answer));
         ledger.violated(3, format!("{id}: prompt {} answered {got:?} and not {wanted:?}", sent.n));
+    }
+    if matches!(sent.kind, Kind::Tool(_)) && told.status == "done" && !told.text.contains(&sent.token) {
+        let got = short(&told.text);
+        ledger.violated(3, format!("{id}: prompt {} answered {got:?}, without {}", sent.n, sent.token));
     }
 }
 
@@ -183,25 +195,16 @@ async fn found(session: &mut Driven, ledger: &mut Ledger) {
 
 /// What the agent was given, as it counted on its own disk.
 async fn delivered(session: &Driven, ends: &BTreeMap<u64, String>, ledger: &mut Ledger) {
-    let Some(conversation) = &session.agent_session else { return };
-    let path = format!("/home/agent/.wharf-demo/{conversation}.jsonl");
-    let history = match session.api.file(&session.workspace, &path).await {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(why) => return ledger.violated(7, format!("the agent's own count can't be read: {why}")),
+    let order = match session.given().await {
+        Ok(order) => order,
+        Err(why) => return ledger.violated(7, format!("the count of what the agent was given can't be read: {why}")),
     };
-    let mut given: HashMap<String, u64> = HashMap::new();
-    let mut order = Vec::new();
-    for entry in history.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        if entry["type"] == "prompt"
-            && let Some(token) =
-                entry["value"].as_str().and_then(|text| text.split_whitespace().find(|w| w.starts_with("tok-")))
-        {
-            *given.entry(token.to_owned()).or_default() += 1;
-            order.push(token.to_owned());
-        }
+    let mut given: HashMap<&str, u64> = HashMap::new();
+    for token in &order {
+        *given.entry(token).or_default() += 1;
     }
     for sent in &session.sent {
-        let times = given.remove(&sent.token).unwrap_or(0);
+        let times = given.remove(sent.token.as_str()).unwrap_or(0);
         let done = ends.get(&sent.n).is_some_and(|status| status == "done");
         if times > 1 || (done && times == 0) {
             ledger.violated(2, format!("{}: prompt {} ({}) was given {times} times", session.id, sent.n, sent.token));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     api::{Api, PATIENCE},
     reader::{Manner, Reader},
+    support::Model,
 };
 
 /// How many prompts may wait for their end before no more are sent.
@@ -29,6 +31,10 @@ pub enum Kind {
     Burst(u64),
     /// This many numbered chunks, one each 100 ms.
     Slow(u64),
+    /// Its token back, from the demo agent or from a model.
+    Say,
+    /// A command of so many seconds that prints its token, after a permission that the model's agent asks for.
+    Tool(u64),
 }
 
 /// A prompt that was sent.
@@ -42,6 +48,8 @@ pub struct Sent {
     pub n: u64,
     /// Whether it may have been cancelled, because a cancel was under way.
     pub cancelled: bool,
+    /// How its turn has to end, where the fault that hit it leaves no choice.
+    pub ends: Option<&'static [&'static str]>,
 }
 
 impl Sent {
@@ -53,15 +61,17 @@ impl Sent {
             Kind::Ask => format!("ask echo {token}"),
             Kind::Burst(n) => format!("burst {n} {token}"),
             Kind::Slow(n) => format!("slow {n} {token}"),
+            Kind::Say => format!("say {token}"),
+            Kind::Tool(seconds) => format!("ask touch /workspace/{token}; sleep {seconds}; echo {token}"),
         }
     }
 
     /// The agent's words in a turn that came to its own end; `None`: the words depend on an answer.
     pub fn answer(&self) -> Option<String> {
         match self.kind {
-            Kind::Echo => Some(self.token.clone()),
+            Kind::Echo | Kind::Say => Some(self.token.clone()),
             Kind::Run => Some(format!("{}\n", self.token)),
-            Kind::Ask => None,
+            Kind::Ask | Kind::Tool(_) => None,
             Kind::Burst(n) | Kind::Slow(n) => Some((1..=n).map(|i| format!("chunk {i} ")).collect()),
         }
     }
@@ -91,6 +101,8 @@ pub struct Driven {
     /// The last prompt whose books were checked.
     pub accounted: usize,
     pub agent_session: Option<String>,
+    /// Who keeps the count of what the agent was given, where it is not the agent itself.
+    pub model: Option<Arc<Model>>,
     /// What went wrong on the way in.
     pub wrong: Vec<String>,
     rng: fastrand::Rng,
@@ -99,7 +111,7 @@ pub struct Driven {
 }
 
 impl Driven {
-    /// Makes a session; `workspace`: an existing one's name, else it gets one of its own.
+    /// Makes a session of the demo agent; `workspace`: an existing one's name, else it gets one of its own.
     pub async fn make(
         api: &Api,
         name: &str,
@@ -111,7 +123,12 @@ impl Driven {
         if let Some(workspace) = workspace {
             body["workspace"] = json!(workspace);
         }
-        let (status, session) = api.call("POST", "/v1/sessions", Some(&body), None).await?;
+        Self::of(api, &body, seed, true).await
+    }
+
+    /// Makes a session as described; `refuses`: whether its agent is now and then refused what it asks for.
+    pub async fn of(api: &Api, body: &Value, seed: u64, refuses: bool) -> Result<Self, String> {
+        let (status, session) = api.call("POST", "/v1/sessions", Some(body), None).await?;
         if !matches!(status, 200 | 201) {
             return Err(format!("no session: {status} {session}"));
         }
@@ -120,7 +137,7 @@ impl Driven {
         let (asked, requests) = mpsc::unbounded_channel();
         let steady = Reader::start(api.clone(), id.clone(), Manner::Steady, rng.u64(..), Some(asked));
         let fickle = Reader::start(api.clone(), id.clone(), Manner::Fickle, rng.u64(..), None);
-        let approver = tokio::spawn(approve(api.clone(), id.clone(), requests, rng.fork()));
+        let approver = tokio::spawn(approve(api.clone(), id.clone(), requests, rng.fork(), refuses));
         Ok(Self {
             api: api.clone(),
             id,
@@ -132,6 +149,7 @@ impl Driven {
             checked: 0,
             accounted: 0,
             agent_session: None,
+            model: None,
             wrong: Vec::new(),
             rng,
             count: 0,
@@ -163,7 +181,6 @@ impl Driven {
     }
 
     async fn send(&mut self, load: Load) {
-        self.count += 1;
         let kind = match self.rng.u8(..10) {
             0..4 => Kind::Echo,
             4..6 => Kind::Burst(self.rng.u64(1..=load.burst)),
@@ -171,19 +188,32 @@ impl Driven {
             7..9 => Kind::Run,
             _ => Kind::Ask,
         };
-        let token = format!("tok-{}-{}-x", &self.key[self.key.len().saturating_sub(2)..], self.count);
-        let mut sent = Sent { token, kind, n: 0, cancelled: false };
+        self.ask(kind).await;
+    }
+
+    /// Sends one prompt; its number, where it was accepted.
+    pub async fn ask(&mut self, kind: Kind) -> Option<u64> {
+        self.count += 1;
+        let token = format!("{}{}-x", self.mark(), self.count);
+        let mut sent = Sent { token, kind, n: 0, cancelled: false, ends: None };
         let body = json!({ "content": sent.text() });
         let path = format!("/v1/sessions/{}/prompts", self.id);
         match self.api.call("POST", &path, Some(&body), Some(&sent.token)).await {
             Ok((202, answer)) => {
                 sent.n = answer["id"].as_u64().unwrap_or(0);
                 self.sent.push(sent);
+                return self.sent.last().map(|sent| sent.n);
             }
             // A session that gave up says so, and is asked to go on.
-            Ok((409, problem)) if problem["code"] == "session_error" => self.restore().await,
+            Ok((409, problem)) if problem["code"] == "session_failed" => self.restore().await,
             other => self.wrong.push(format!("a prompt was not accepted: {other:?}")),
         }
+        None
+    }
+
+    /// What the tokens of this session begin with.
+    fn mark(&self) -> String {
+        format!("tok-{}-", &self.key[self.key.len().saturating_sub(2)..])
     }
 
     async fn cancel(&mut self) {
@@ -236,6 +266,24 @@ impl Driven {
         }
         Ok(events)
     }
+
+    /// The tokens of the prompts that the agent was given, in their order.
+    pub async fn given(&self) -> Result<Vec<String>, String> {
+        let token = |text: &str| text.split_whitespace().find(|word| word.starts_with("tok-")).map(str::to_owned);
+        if let Some(model) = &self.model {
+            // It counts for all sessions.
+            let mut tokens: Vec<_> = asked(model).iter().filter_map(|ask| token(ask["text"].as_str()?)).collect();
+            tokens.retain(|token| token.starts_with(&self.mark()));
+            return Ok(tokens);
+        }
+        let Some(conversation) = &self.agent_session else { return Ok(Vec::new()) };
+        let path = format!("/home/agent/.wharf-demo/{conversation}.jsonl");
+        let history = self.api.file(&self.workspace, &path).await?;
+        let history = String::from_utf8_lossy(&history);
+        let entries = history.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let prompts = entries.filter(|entry| entry["type"] == "prompt");
+        Ok(prompts.filter_map(|entry| token(entry["value"].as_str()?)).collect())
+    }
 }
 
 impl Drop for Driven {
@@ -244,11 +292,23 @@ impl Drop for Driven {
     }
 }
 
+/// What a model was asked with a user's message that was new to it: no titles, and no results of tools.
+pub fn asked(model: &Model) -> Vec<Value> {
+    let is_new = |ask: &Value| ask["aside"] == false && ask["tool_output"].is_null();
+    model.asked().into_iter().filter(is_new).collect()
+}
+
 /// Answers what the agent asks, sometimes late; what was withdrawn meanwhile is refused in words.
-async fn approve(api: Api, session: String, mut requests: mpsc::UnboundedReceiver<Value>, mut rng: fastrand::Rng) {
+async fn approve(
+    api: Api,
+    session: String,
+    mut requests: mpsc::UnboundedReceiver<Value>,
+    mut rng: fastrand::Rng,
+    refuses: bool,
+) {
     while let Some(request) = requests.recv().await {
         let path = format!("/v1/sessions/{session}/permissions/{}", request["id"].as_str().unwrap_or_default());
-        let kind = if rng.u8(..4) == 0 { "reject_once" } else { "allow_once" };
+        let kind = if rng.u8(..4) == 0 && refuses { "reject_once" } else { "allow_once" };
         tokio::time::sleep(Duration::from_millis(rng.u64(..300))).await;
         let _ = api.call("POST", &path, Some(&json!({ "kind": kind })), None).await;
     }

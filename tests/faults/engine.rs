@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    api::until,
     books::Cost,
     driven::Load,
     ledger::Ledger,
@@ -11,7 +12,7 @@ use super::{
     world::{Storm, World},
 };
 
-const CALM: Duration = Duration::from_millis(1500);
+const CALM: Duration = Duration::from_millis(1000);
 const AWAY: Duration = Duration::from_millis(1500);
 const BETWEEN_CHECKS: u64 = 3;
 
@@ -23,7 +24,7 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
         let load = Load { burst: plan.burst, cancels: true };
         let config = "idle_timeout = \"off\"\n";
         let mut world = World::make(plan.seed ^ 4, &[("DOCKER_HOST", &host)], config, load).await?;
-        let mut done = 0;
+        let (mut done, mut order) = (0, Vec::new());
         let rounds = plan.rounds.div_ceil(2);
         while done < rounds {
             let many = BETWEEN_CHECKS.min(rounds - done);
@@ -32,8 +33,12 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
                 .storm(ledger, async |storm| {
                     for _ in 0..many {
                         storm.blow(CALM).await;
-                        if failed.is_ok() {
-                            failed = one(storm, &mut engine, live_restore).await;
+                        if order.is_empty() {
+                            order.extend(FAULTS);
+                            storm.rng.shuffle(&mut order);
+                        }
+                        if let (Ok(()), Some(fault)) = (&failed, order.pop()) {
+                            failed = one(storm, &mut engine, live_restore, fault).await;
                         }
                     }
                 })
@@ -47,23 +52,45 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     Ok(())
 }
 
-async fn one(storm: &mut Storm<'_>, engine: &mut PrivateEngine, live_restore: bool) -> Result<(), String> {
+/// What happens to the engine, each as often as the others.
+#[derive(Clone, Copy)]
+enum Fault {
+    Killed,
+    Terminated,
+    /// What holds one of its containers is killed.
+    Shim,
+}
+
+const FAULTS: [Fault; 3] = [Fault::Killed, Fault::Terminated, Fault::Shim];
+
+async fn one(
+    storm: &mut Storm<'_>,
+    engine: &mut PrivateEngine,
+    live_restore: bool,
+    fault: Fault,
+) -> Result<(), String> {
     let with = if live_restore { "with live-restore" } else { "without live-restore" };
-    match storm.rng.u8(..5) {
-        0..2 => {
+    match fault {
+        Fault::Killed => {
             storm.fault(&format!("engine killed {with}"));
             engine.kill();
         }
-        2..4 => {
+        Fault::Terminated => {
             storm.fault(&format!("engine terminated {with}"));
             engine.terminate();
         }
-        _ => {
-            let filter = format!("label=wharf.instance={}", storm.daemon.instance());
-            let running = storm.docker(&["ps", "-q", "--no-trunc", "--filter", &filter]).unwrap_or_default();
-            if running.lines().next().is_some_and(|container| engine.kill_shim(container)) {
-                storm.fault("shim killed");
+        Fault::Shim => {
+            // After the fault before it, the containers come one by one.
+            let mut hit = String::new();
+            until("a running container", async || {
+                hit = storm.a_container().ok_or("none runs")?;
+                Ok(())
+            })
+            .await?;
+            if !engine.kill_shim(&hit) {
+                return Err(format!("{hit} runs and has no shim"));
             }
+            storm.fault(&format!("shim killed {with}"));
             return Ok(());
         }
     }

@@ -1,8 +1,9 @@
 //! Faults of a workspace's limits: out of memory (a tool, the agent, everything), out of processes, out of disk. Each is
 //! told by its name, costs no other session anything, and no prompt that was accepted.
 
-use std::{process::Command, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     books::Cost,
     driven::Load,
     ledger::{Checked, Ledger},
+    loop_disk::Disk,
     plan::Plan,
     world::{Storm, World},
 };
@@ -21,10 +23,8 @@ const HOG: &str = "head -c 400000000 /dev/zero | tail -c 300000000 >/dev/null";
 const HOGS: &str = "for i in 1 2 3 4; do head -c 400000000 /dev/zero | tail -c 300000000 >/dev/null & done; wait";
 const MEMORY: u64 = 64 << 20;
 const PIDS: u64 = 48;
-/// What a fork bomb of so many processes holds for a while.
-const BOMB: &str = "i=0; while [ $i -lt 100 ]; do /bin/busybox sleep 4 & i=$((i+1)); done; wait";
-/// The volume that gets full.
-const VOLUME: u64 = 8 << 20;
+/// A process of a bomb; what one that can't fork any more becomes, too, so that the limit stays reached.
+const SPLINTER: &str = "/bin/busybox sleep 6161";
 /// Everybody may fill it, so nobody's reserve is left.
 const FILL: &str = "/bin/busybox dd if=/dev/zero of=/var/lib/wharf/filler bs=1k; /bin/busybox sync";
 
@@ -35,9 +35,9 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
     let load = Load { burst: plan.burst, cancels: false };
     let mut world = World::make(plan.seed ^ 9, &[], "idle_timeout = \"off\"\n", load).await?;
     let spec = json!({ "name": "small", "image": "wharf/demo:latest", "memory": MEMORY, "pids": PIDS });
-    let small = Victim::make(&world.api, "small", &spec).await?;
+    let mut small = Victim::make(&world.api, "small", &spec).await?;
     let spec = json!({ "name": "full", "image": "wharf/demo:latest" });
-    let full = Victim::on(&world, &disk, &spec).await?;
+    let mut full = Victim::on(&world, &disk, &spec).await?;
     let mut failed = Ok(());
     for n in 0..plan.rounds {
         world
@@ -58,7 +58,7 @@ pub async fn run(plan: &Plan, ledger: &mut Ledger) -> Result<(), String> {
         }
         // What happens in one workspace costs those in another nothing.
         world.check(Cost::Nothing, ledger).await;
-        for victim in [&small, &full] {
+        for victim in [&mut small, &mut full] {
             victim.accounts(ledger).await?;
         }
     }
@@ -74,6 +74,9 @@ struct Victim {
     api: Api,
     id: String,
     workspace: String,
+    /// Up to which event its books were checked, and which prompts had not ended there.
+    checked: u64,
+    open: BTreeSet<u64>,
 }
 
 /// A turn's end, and what was told and said from its prompt until then.
@@ -88,14 +91,24 @@ impl Victim {
         let made = api.call("POST", "/v1/workspaces", Some(spec), None).await?;
         let (200 | 201, workspace) = made else { return Err(format!("no workspace: {made:?}")) };
         let workspace = workspace["id"].as_str().unwrap_or_default().to_owned();
-        Self::session(api, name, workspace).await
+        Self::session(api, name, workspace, None).await
     }
 
-    async fn session(api: &Api, name: &str, workspace: String) -> Result<Self, String> {
-        let body = json!({ "agent": "demo", "workspace": workspace, "key": format!("limits:{name}") });
+    /// Another session in the same workspace, whose agent is to be started now.
+    async fn later(&self, storm: &mut Storm<'_>, prompt: Option<&str>) -> Result<Self, String> {
+        let name = format!("late-{}", storm.rng.u32(..));
+        Self::session(&self.api, &name, self.workspace.clone(), prompt).await
+    }
+
+    async fn session(api: &Api, name: &str, workspace: String, prompt: Option<&str>) -> Result<Self, String> {
+        let mut body = json!({ "agent": "demo", "workspace": workspace, "key": format!("limits:{name}") });
+        if let Some(prompt) = prompt {
+            body["prompt"] = json!(prompt);
+        }
         let made = api.call("POST", "/v1/sessions", Some(&body), None).await?;
         let (200 | 201, session) = made else { return Err(format!("no session: {made:?}")) };
-        Ok(Self { api: api.clone(), id: session["id"].as_str().unwrap_or_default().to_owned(), workspace })
+        let id = session["id"].as_str().unwrap_or_default().to_owned();
+        Ok(Self { api: api.clone(), id, workspace, checked: 0, open: BTreeSet::new() })
     }
 
     /// In a workspace whose tether has its journal on that disk.
@@ -108,7 +121,7 @@ impl Victim {
         let device = format!("device={}", disk.device);
         let options = ["--opt", "type=ext4", "--opt", &device, "--label", &labels[0], "--label", &labels[1]];
         world.docker(&[&["volume", "create", "--driver", "local"], &options[..], &[name.as_str()]].concat())?;
-        Self::session(&world.api, "full", id).await
+        Self::session(&world.api, "full", id, None).await
     }
 
     async fn prompt(&self, text: &str) -> Result<(u64, u64), String> {
@@ -193,27 +206,36 @@ impl Victim {
     }
 
     /// Every accepted prompt came to one end, and the log has no gap.
-    async fn accounts(&self, ledger: &mut Ledger) -> Result<(), String> {
-        let (mut after, mut events) = (0, Vec::new());
+    async fn accounts(&mut self, ledger: &mut Ledger) -> Result<(), String> {
+        let (begun, mut prompts) = (self.checked, 0);
         loop {
-            let page = self.events(after).await?;
-            let Some(last) = page.last() else { break };
-            after = last["seq"].as_u64().unwrap_or(u64::MAX);
-            events.extend(page);
+            let page = self.events(self.checked).await?;
+            if page.is_empty() {
+                break;
+            }
+            for event in page {
+                self.checked += 1;
+                if event["seq"] != self.checked {
+                    let what = format!("{}: where {} is expected, the log has {}", self.id, self.checked, event["seq"]);
+                    ledger.violated(3, what);
+                    return Ok(());
+                }
+                let prompt = event["data"]["prompt"].as_u64().unwrap_or(0);
+                let is_once = match event["type"].as_str().unwrap_or_default() {
+                    "prompt.queued" => self.open.insert(prompt),
+                    "turn.ended" => self.open.remove(&prompt),
+                    _ => true,
+                };
+                prompts += u64::from(event["type"] == "turn.ended");
+                if !is_once {
+                    ledger.violated(1, format!("{}: another {} of prompt {prompt}", self.id, event["type"]));
+                }
+            }
         }
-        if !events.iter().zip(1_u64..).all(|(event, seq)| event["seq"] == seq) {
-            ledger.violated(3, format!("{}: its log has a gap", self.id));
+        if !self.open.is_empty() {
+            ledger.violated(1, format!("{}: accepted and not ended were {:?}", self.id, self.open));
         }
-        let of = |kind: &str| {
-            let mut found: Vec<_> = events.iter().filter(|event| event["type"] == kind).collect();
-            found.sort_by_key(|event| event["data"]["prompt"].as_u64());
-            found.iter().filter_map(|event| event["data"]["prompt"].as_u64()).collect::<Vec<_>>()
-        };
-        let (queued, ended) = (of("prompt.queued"), of("turn.ended"));
-        if queued != ended {
-            ledger.violated(1, format!("{}: accepted were {queued:?}, and ended {ended:?}", self.id));
-        }
-        let checked = Checked { faults: 1, prompts: queued.len() as u64, events: events.len() as u64 };
+        let checked = Checked { faults: 1, prompts, events: self.checked - begun };
         ledger.checked(&[1, 3, 7], checked);
         Ok(())
     }
@@ -255,25 +277,34 @@ async fn all_out_of_memory(storm: &mut Storm<'_>, victim: &Victim) -> Result<(),
 
 async fn out_of_processes(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), String> {
     victim.works().await?;
-    let late = Victim::session(&victim.api, &format!("late-{}", storm.rng.u32(..)), victim.workspace.clone()).await?;
     storm.fault("out of processes");
-    victim.exec(storm, "1000", true, BOMB)?;
+    let bomb = format!("trap 'exec {SPLINTER}' EXIT; while :; do {SPLINTER} & done");
+    victim.exec(storm, "1000", true, &bomb)?;
     let container = victim.container(storm)?;
     until("the limit of processes", async || {
-        let top = storm.docker(&["top", &container, "-eo", "pid"])?;
+        // Threads count, too.
+        let top = storm.docker(&["top", &container, "-eLo", "pid"])?;
         if top.lines().count() as u64 > PIDS { Ok(()) } else { Err(format!("{} processes", top.lines().count())) }
     })
     .await?;
-    let tool = victim.turn("run /bin/busybox true && /bin/busybox true && echo could").await?;
-    let refused = late.restore().await?;
+    let late = victim.later(storm, None).await?;
+    let tool = victim.turn("run /bin/busybox true && /bin/busybox true && echo beyond").await;
+    let refused = late.restore().await;
+    // Whatever was seen, the bomb ends.
+    let top = storm.docker(&["top", &container, "-eo", "pid,args"])?;
+    for splinter in top.lines().filter(|line| line.contains(SPLINTER)) {
+        let pid = splinter.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        kill_process(pid.ok_or("no number")?, Signal::KILL).map_err(|e| e.to_string())?;
+    }
+    let (tool, refused) = (tool?, refused?);
     let told = refused.1["detail"].as_str().unwrap_or_default().to_owned();
-    if tool.said.contains("could") {
+    if tool.said.contains("beyond") {
         return Err(format!("a tool ran beyond the limit of processes: {}", tool.said));
     }
     if refused.0 < 400 || !told.contains("`pids`") {
         return Err(format!("an agent that can't be started for want of processes is told as {refused:?}"));
     }
-    until("the end of the bomb", async || match late.restore().await? {
+    until("the start of an agent after the bomb", async || match late.restore().await? {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -283,13 +314,20 @@ async fn out_of_processes(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), 
     victim.api.call("DELETE", &format!("/v1/sessions/{}?purge=true", late.id), None, None).await.map(drop)
 }
 
-/// The agent's output waits, and nothing of it is lost.
+/// The agent's output waits, and nothing of it is lost; and so again in the next turn, which is told of it, too.
 async fn full_for_output(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), String> {
+    for _ in 0..2 {
+        filled(storm, victim).await?;
+    }
+    Ok(())
+}
+
+async fn filled(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), String> {
     victim.works().await?;
     storm.fault("volume full while an agent speaks");
     // That an input was taken is written where there was room before; what comes of it needs more.
     let _ = victim.exec(storm, "0", false, FILL);
-    let prompt = victim.prompt("burst 20000 of it").await?;
+    let prompt = victim.prompt("burst 10000 of it").await?;
     let told = victim.tells(prompt.1, "disk is full").await;
     victim.exec(storm, "0", false, "/bin/busybox rm /var/lib/wharf/filler")?;
     told?;
@@ -306,66 +344,32 @@ async fn full_for_output(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), S
         if over { Ok(()) } else { Err(format!("at event {after}")) }
     })
     .await?;
-    let whole: String = (1..=20_000).map(|i| format!("chunk {i} ")).collect();
+    let whole: String = (1..=10_000).map(|i| format!("chunk {i} ")).collect();
     if text == whole { Ok(()) } else { Err(format!("of {} bytes came {}", whole.len(), text.len())) }
 }
 
 /// An agent can't be started without a journal; with room again, it is.
 async fn full_for_a_start(storm: &mut Storm<'_>, victim: &Victim) -> Result<(), String> {
     victim.works().await?;
-    let late = Victim::session(&victim.api, &format!("late-{}", storm.rng.u32(..)), victim.workspace.clone()).await?;
     storm.fault("volume full when an agent starts");
     let _ = victim.exec(storm, "0", false, FILL);
     // It is accepted all the same, and waits.
-    let prompt = late.prompt("echo it waited").await?;
-    let told = late.tells(prompt.1, "disk is full").await;
+    let late = victim.later(storm, Some("echo it waited")).await;
+    let told = match &late {
+        Ok(late) => late.tells(0, "disk is full").await,
+        Err(why) => Err(why.clone()),
+    };
     victim.exec(storm, "0", false, "/bin/busybox rm /var/lib/wharf/filler")?;
     told?;
+    let late = late?;
     if late.restore().await?.0 != 200 {
         return Err("with room again, the session is not restored".to_owned());
     }
-    let waited = late.end(prompt).await?;
+    let waited = late.end((1, 0)).await?;
     named(&waited, "", &["done"])?;
     if waited.said != "it waited" {
         return Err(format!("a prompt that waited for room is answered with {:?}", waited.said));
     }
     victim.works().await?;
     victim.api.call("DELETE", &format!("/v1/sessions/{}?purge=true", late.id), None, None).await.map(drop)
-}
-
-/// A small disk of the tests' own: a file, and the loop device over it.
-struct Disk {
-    _dir: tempfile::TempDir,
-    device: String,
-}
-
-impl Disk {
-    fn make() -> Result<Self, String> {
-        let dir = tempfile::Builder::new().prefix("wharf-disk-").tempdir().map_err(|e| e.to_string())?;
-        let image = dir.path().join("image");
-        let file = std::fs::File::create(&image).map_err(|e| e.to_string())?;
-        file.set_len(VOLUME).map_err(|e| e.to_string())?;
-        let image = image.to_string_lossy().into_owned();
-        // Small blocks, so that even a directory needs a new one; none is root's own.
-        output("mkfs.ext4", &["-q", "-b", "1024", "-m", "0", &image])?;
-        let device = output("losetup", &["--find", "--show", &image])?;
-        Ok(Self { _dir: dir, device })
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Err(why) = output("losetup", &["--detach", &self.device]) {
-            eprintln!("the loop device of the tests is left: {why}");
-        }
-    }
-}
-
-fn output(program: &str, args: &[&str]) -> Result<String, String> {
-    let done = Command::new(program).args(args).output().map_err(|e| format!("{program}, as root: {e}"))?;
-    if done.status.success() {
-        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
-    } else {
-        Err(format!("{program}, as root: {}", String::from_utf8_lossy(&done.stderr).trim()))
-    }
 }

@@ -1,6 +1,7 @@
 //! Faults at random and at chosen moments, and after each the books: what was accepted, delivered, written and seen has
 //! to agree. `make faults ROUNDS=200 SEED=1` is the long run; without `ROUNDS` it is the short one of the tests.
 
+mod agents;
 mod api;
 mod books;
 mod clock;
@@ -16,6 +17,7 @@ mod fuse;
 mod inside;
 mod ledger;
 mod limits;
+mod loop_disk;
 mod memory;
 mod mounts;
 mod namespace;
@@ -40,18 +42,19 @@ use plan::Plan;
 type Part = for<'a> fn(&'a Plan, &'a mut Ledger) -> Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
 
 /// The parts: name, faults in the short run, of a hundred rounds in the long one.
-const PARTS: [(&str, u64, u64, Part); 11] = [
+const PARTS: [(&str, u64, u64, Part); 12] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 50, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 50, |plan, ledger| Box::pin(containers::run(plan, ledger))),
     ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
-    ("power", 6, 100, |plan, ledger| Box::pin(power::run(plan, ledger))),
+    ("power", 6, 50, |plan, ledger| Box::pin(power::run(plan, ledger))),
     ("stores", 8, 100, |plan, ledger| Box::pin(stores::run(plan, ledger))),
     ("floods", 1, 100, |plan, ledger| Box::pin(floods::run(plan, ledger))),
     ("network", 4, 20, |plan, ledger| Box::pin(network::run(plan, ledger))),
     ("clock", 6, 20, |plan, ledger| Box::pin(clock::run(plan, ledger))),
     ("upgrade", 3, 10, |plan, ledger| Box::pin(upgrade::run(plan, ledger))),
     ("limits", 6, 12, |plan, ledger| Box::pin(limits::run(plan, ledger))),
+    ("agents", 2, 30, |plan, ledger| Box::pin(agents::run(plan, ledger))),
 ];
 
 fn number(name: &str) -> Option<u64> {

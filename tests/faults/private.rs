@@ -60,8 +60,11 @@ impl PrivateEngine {
     pub fn spawn(&mut self) -> Result<(), String> {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).map_err(|e| e.to_string())?;
-        // A pid file of one that was killed keeps the next from starting, where its number is in use again.
-        let _ = std::fs::remove_file(self.path("pid"));
+        // A pid file of one that was killed keeps the next from starting, where its number is in use again or nobody has
+        // buried it yet; and its containerd was killed with it.
+        for name in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.path(name));
+        }
         let mut words = self.under.iter().map(String::as_str).chain(["dockerd"]);
         let mut command = Command::new(words.next().ok_or("no program")?);
         command.args(words).arg("--host").arg(self.host());
@@ -114,14 +117,17 @@ impl PrivateEngine {
 
     /// Kills what holds one of its containers, as a crash of the runtime would; whether there was one.
     pub fn kill_shim(&self, container: &str) -> bool {
-        let shims = Command::new("pgrep").args(["-f", &format!("containerd-shim.* -id {container}")]).output();
-        let Ok(shims) = shims else { return false };
-        let pids: Vec<i32> =
-            String::from_utf8_lossy(&shims.stdout).lines().filter_map(|pid| pid.parse().ok()).collect();
-        pids.iter()
-            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
+        pids(&["-f", &format!("containerd-shim.* -id {container}")])
+            .into_iter()
             .any(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok())
     }
+}
+
+/// The processes that `pgrep` finds.
+fn pids(args: &[&str]) -> Vec<rustix::process::Pid> {
+    let found = Command::new("pgrep").args(args).output().map(|found| found.stdout).unwrap_or_default();
+    let numbers = String::from_utf8_lossy(&found).lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>();
+    numbers.into_iter().filter_map(rustix::process::Pid::from_raw).collect()
 }
 
 fn tail(path: &Path) -> String {
@@ -141,6 +147,14 @@ impl Drop for PrivateEngine {
             }
         }
         self.terminate();
+        // What it was killed in the middle of starting it does not know; that has its directory in its command line.
+        let exec = self.path("exec");
+        for shim in pids(&["-f", &format!("containerd-shim.* -address {}", exec.display())]) {
+            let children = pids(&["-P", &shim.as_raw_nonzero().to_string()]);
+            for pid in children.into_iter().chain([shim]) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
         // What it mounted for itself would keep its directory.
         for name in ["data", "exec"] {
             let path = self.path(name);

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What no disk, log or inspection may hold in clear.
-const SECRET: &str = "hunter2-of-the-faults";
+pub const SECRET: &str = "hunter2-of-the-faults";
 
 /// A daemon with sessions under load.
 pub struct World {
@@ -29,6 +29,8 @@ pub struct World {
     /// The engine, where it is not the machine's.
     pub engine: Option<String>,
     load: Load,
+    /// Workspaces with a name, which outlive their sessions.
+    named: Vec<&'static str>,
     /// Faults since the last check of the books.
     faults: u64,
     /// Everything that was checked so far.
@@ -57,7 +59,21 @@ impl World {
         for (name, workspace) in [("s1", Some("shared")), ("s2", Some("shared")), ("s3", None)] {
             sessions.push(Driven::make(&api, name, workspace, &secrets, rng.u64(..)).await?);
         }
-        Ok(Self { daemon, api, sessions, rng, engine, load, faults: 0, all: Checked::default() })
+        let named = vec!["shared"];
+        Ok(Self { daemon, api, sessions, rng, engine, load, named, faults: 0, all: Checked::default() })
+    }
+
+    /// Around a daemon that is ready and its sessions, each with a workspace of its own.
+    pub fn of(seed: u64, daemon: Daemon, sessions: Vec<Driven>) -> Self {
+        let (api, rng) = (Api::new(&daemon.socket()), fastrand::Rng::with_seed(seed));
+        let load = Load { burst: 1, cancels: false };
+        Self { daemon, api, sessions, rng, engine: None, load, named: Vec::new(), faults: 0, all: Checked::default() }
+    }
+
+    /// Notes a fault that was just injected.
+    pub fn fault(&mut self, kind: &str, ledger: &mut Ledger) {
+        self.faults += 1;
+        ledger.fault(kind);
     }
 
     /// Puts all sessions under load while the faults happen; a fault answers what to call itself.
@@ -130,9 +146,11 @@ impl World {
                 ledger.violated(11, format!("{} is not deleted: {gone:?}", session.id));
             }
         }
-        let gone = self.api.call("DELETE", "/v1/workspaces/shared", None, None).await;
-        if !matches!(gone, Ok((200 | 202 | 204, _))) {
-            ledger.violated(11, format!("the shared workspace is not deleted: {gone:?}"));
+        for name in &self.named {
+            let gone = self.api.call("DELETE", &format!("/v1/workspaces/{name}"), None, None).await;
+            if !matches!(gone, Ok((200 | 202 | 204, _))) {
+                ledger.violated(11, format!("the workspace {name} is not deleted: {gone:?}"));
+            }
         }
         let label = self.label();
         let left = until("the end of everything", async || {

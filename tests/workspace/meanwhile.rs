@@ -91,6 +91,47 @@ async fn a_daemon_that_comes_back_leaves_the_socket_of_what_lives() {
     open.close().await;
 }
 
+fn docker(args: &[&str]) -> String {
+    let done = std::process::Command::new("docker").args(args).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_tether_that_the_engine_does_not_know_of_is_ended_before_another_serves() {
+    if !engine().endpoint().is_local() {
+        return;
+    }
+    let (site, rooms) = Site::new(Transport::Auto).await;
+    let workspaces = &rooms.workspaces;
+    let (made, _) = workspaces.create(named("stray")).await.unwrap();
+    soon("the start", workspaces.attach(&made.id)).await.unwrap();
+    soon("the stop", workspaces.stop("stray")).await.unwrap();
+    let name = container(&made.id);
+    // An engine that was killed while it started a container does not know that it runs. Here another container stands in
+    // for it: with all that is the workspace's, and not by its name.
+    let argv: Vec<String> =
+        serde_json::from_str(&docker(&["inspect", "--format", "{{json .Config.Entrypoint}}", &name])).unwrap();
+    let label = format!("{LABEL_INSTANCE}={}", site.ground.instance);
+    let run = ["run", "--detach", "--network", "none", "--label", &label, "--volumes-from", &name, "--entrypoint"];
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let stray = docker(&[&run[..], &[argv[0], &site.ground.image], &argv[1..]].concat());
+    let socket = site.dir.path().join("run").join(name.trim_start_matches("wharf-")).join("s");
+    soon("the stray's socket", async {
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    soon("the start", workspaces.attach(&made.id)).await.unwrap();
+    assert_eq!(docker(&["wait", &stray]), "0", "it went by itself");
+    assert_eq!(site.ground.engine.inspect_container(&name).await.unwrap().state, ContainerState::Running);
+    docker(&["rm", "--force", &stray]);
+    workspaces.delete(&made.id).await.unwrap();
+    site.assert_empty().await;
+    rooms.close().await;
+}
+
 #[tokio::test]
 async fn a_deletion_that_was_broken_off_is_finished_at_the_next_start() {
     let (site, rooms) = Site::new(Transport::Auto).await;

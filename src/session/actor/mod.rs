@@ -349,6 +349,8 @@ impl Actor {
             }
             Call::Prompt { n } => match self.prompt_content(n, step) {
                 Ok(content) => {
+                    // Each turn is told of what it waits for.
+                    self.waited = None;
                     for block in &content {
                         let update = serde_json::json!({ "sessionUpdate": "user_message_chunk", "content": block });
                         if let Ok(raw) = serde_json::value::RawValue::from_string(update.to_string()) {

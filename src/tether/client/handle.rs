@@ -250,7 +250,7 @@ impl TetherClient {
         }
     }
 
-    /// Tells a tether on a host to end everything that it holds, and then to go; `closed` tells that it went.
+    /// Tells tether to end everything that it holds, and then to go; `closed` tells that it went.
     ///
     /// # Errors
     /// `Gone`; `Disconnected`: it may have been told.

@@ -126,15 +126,7 @@ impl Server {
                     None => Err((ErrorCode::Invalid, "the process has no terminal".to_owned())),
                 })?;
             }
-            kind::FORGET => {
-                let of: OfProcess = frame.json()?;
-                let running = self.find(&of.process).is_some_and(|process| process.run.is_some());
-                if !running {
-                    self.forget(&of.process);
-                }
-                let refusal = (ErrorCode::Running, format!("the process `{}` has not ended", of.process));
-                self.done(of.req, if running { Err(refusal) } else { Ok(()) });
-            }
+            kind::FORGET => self.on_forget(&frame.json()?),
             kind::DETACH => {
                 let of: OfProcess = frame.json()?;
                 if let Some(process) = self.find(&of.process) {
@@ -147,7 +139,11 @@ impl Server {
                 self.reply(kind::PROCESSES, &Processes { req, processes });
             }
             kind::PING => self.reply(kind::PONG, &frame.json::<Ping>()?),
-            kind::RESOLVE | kind::STOP if self.host.is_some() => self.on_host_frame(frame, now)?,
+            kind::RESOLVE if self.host.is_some() => self.resolve(&frame.json()?),
+            kind::STOP => {
+                self.done(frame.json::<Req>()?.req, Ok(()));
+                self.go_down(now);
+            }
             other => self.unknown(frame, other),
         }
         Ok(())
@@ -161,15 +157,13 @@ impl Server {
         }
     }
 
-    /// What only a tether on a host is asked.
-    fn on_host_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), FrameError> {
-        if frame.kind == kind::RESOLVE {
-            self.resolve(&frame.json()?);
-        } else {
-            self.done(frame.json::<Req>()?.req, Ok(()));
-            self.go_down(now);
+    fn on_forget(&mut self, of: &OfProcess) {
+        let running = self.find(&of.process).is_some_and(|process| process.run.is_some());
+        if !running {
+            self.forget(&of.process);
         }
-        Ok(())
+        let refusal = (ErrorCode::Running, format!("the process `{}` has not ended", of.process));
+        self.done(of.req, if running { Err(refusal) } else { Ok(()) });
     }
 
     fn resolve(&mut self, resolve: &Resolve) {
