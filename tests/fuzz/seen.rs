@@ -7,6 +7,10 @@ use crate::support::{Client, Daemon};
 /// How much more memory a daemon may take than before it was fuzzed.
 const GROWTH: u64 = 96 << 20;
 
+/// What moves by itself, or by what was asked for before: an agent starts, a turn ends, the engine tells of it.
+const MOVING: [&str; 10] =
+    ["status", "error", "updated", "last_seq", "agent_session_id", "turn", "queued", "turns", "turns_used", "cost"];
+
 /// All that a client can see and a request could change.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
@@ -25,21 +29,15 @@ impl Seen {
             tokens: get("/v1/tokens".to_owned()).await,
             prompts: get(format!("/v1/sessions/{victim}/prompts?limit=1000")).await,
         };
-        // What moves by itself, or by what was asked for before: an agent starts, and an engine tells of it.
         for list in [&mut seen.sessions, &mut seen.workspaces] {
             for item in list["items"].as_array_mut().expect("a list") {
-                for field in
-                    ["status", "error", "updated", "last_seq", "agent_session_id", "turn", "queued", "last_used"]
-                {
+                for field in MOVING {
                     item.as_object_mut().expect("an object").remove(field);
                 }
             }
         }
         for item in seen.prompts["items"].as_array_mut().expect("a list") {
             *item = item["id"].clone();
-        }
-        for item in seen.tokens["items"].as_array_mut().expect("a list") {
-            item.as_object_mut().expect("an object").remove("last_used");
         }
         seen
     }

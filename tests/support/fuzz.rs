@@ -43,7 +43,8 @@ where
     let (began, time, first) = (Instant::now(), time(), seed());
     let (mut seed, mut cases) = (first, 0_u64);
     while cases == 0 || began.elapsed() < time {
-        let config = Config { failure_persistence: None, max_shrink_time: 20_000, ..Config::default() };
+        let config =
+            Config { failure_persistence: None, max_shrink_time: 20_000, max_shrink_iters: 2_000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, rng(seed));
         let case = strategy.new_tree(&mut runner).expect("a case");
         let tried = runner.run_one(case, |value| {

@@ -44,7 +44,8 @@ pub(super) struct Proc {
     pub(super) marked: PromptNumber,
     asked: u64,
     waits: Option<u64>,
-    answered: BTreeSet<String>,
+    /// What it asked for and got no answer to, a request as often as it was made.
+    unanswered: Vec<String>,
 }
 
 impl Proc {
@@ -84,7 +85,8 @@ impl Proc {
                 }
             }
             Carries::Answer(id) => {
-                assert!(self.answered.insert(id.clone()), "permission {id} was answered twice");
+                let at = self.unanswered.iter().position(|asked| *asked == id);
+                self.unanswered.remove(at.unwrap_or_else(|| panic!("permission {id} was answered twice")));
                 self.waits.take_if(|waits| format!("p{waits}") == id);
             }
         }
@@ -100,6 +102,7 @@ impl Proc {
             (None, Some(_)) if choice >= 200 => {
                 self.asked += 1;
                 self.waits = Some(self.asked);
+                self.unanswered.push(format!("p{}", self.asked));
                 self.said.push(Said::Asks(self.asked));
             }
             (None, Some(_)) => {
@@ -113,6 +116,9 @@ impl Proc {
     pub(super) fn lies(&mut self, lie: Lie) {
         if self.alive {
             self.said.push(Said::Lie(lie));
+            if matches!(lie, Lie::Asks) {
+                self.unanswered.push("p1".to_owned());
+            }
         }
     }
 }
