@@ -161,7 +161,7 @@ async fn a_receiver_that_does_not_read_holds_nobody_else_back() {
     drop(flood);
     let again = client.attach("flood", 0, 0).await.unwrap();
     assert!(again.running);
-    assert!(client.end("flood", false, std::time::Duration::ZERO).await.unwrap().killed >= 2);
+    assert!(client.end("flood", false, Duration::ZERO).await.unwrap().killed >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
