@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
 use fjall::config::PartitioningPolicy;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
+use fjall::{
+    AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot,
+};
 
 use super::{Options, StoreError, dir, key, value, witness::Commits};
 use crate::domain::SessionId;
@@ -50,6 +52,11 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Option<(Commits, u64)> {
 
 /// How large a table becomes, compressed, in bytes.
 const TABLE: u64 = 8 * 1024 * 1024;
+/// How many times as much a part may have in memory before fjall acts by itself: it never comes to that.
+const OWN_ROTATION: u64 = 8;
+/// How many memtables of a part may wait for the worker, and how often is looked whether there are fewer.
+const SEALED: usize = 3;
+const BEHIND_POLL: Duration = Duration::from_millis(1);
 /// How long writing memory into tables may take, and how often is looked: fjall tells no one.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 const FLUSH_POLL: Duration = Duration::from_millis(10);
@@ -65,6 +72,8 @@ pub(super) struct Log {
     path: PathBuf,
     db: Database,
     parts: Vec<Keyspace>,
+    /// From how many bytes on what a part has in memory goes into a table.
+    memtables: Vec<u64>,
     /// What readers see while a group is written, and after one has failed: the log as it was before.
     before: RwLock<Option<Snapshot>>,
 }
@@ -81,7 +90,7 @@ impl Log {
             .max_journaling_size(options.journals.max(64 * 1024 * 1024))
             .open()
             .map_err(unreadable)?;
-        let mut parts = Vec::with_capacity(NAMES.len());
+        let (mut parts, mut memtables) = (Vec::with_capacity(NAMES.len()), Vec::with_capacity(NAMES.len()));
         for name in NAMES {
             if !new && !db.keyspace_exists(name) {
                 return Err(StoreError::unreadable(path, format!("its part `{name}` is missing")));
@@ -89,7 +98,7 @@ impl Log {
             let size = if name == "events" { options.events_memtable } else { options.memtable };
             let made = db.keyspace(name, || {
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(size)
+                    .max_memtable_size(size.saturating_mul(OWN_ROTATION))
                     .manual_journal_persist(true)
                     .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE)))
                     // While a table is written, each key of its index holds the whole block, uncompressed, that it was
@@ -97,8 +106,9 @@ impl Log {
                     .index_block_partitioning_policy(PartitioningPolicy::all(true))
             });
             parts.push(made.map_err(unreadable)?);
+            memtables.push(size);
         }
-        Ok(Self { path: path.to_owned(), db, parts, before: RwLock::default() })
+        Ok(Self { path: path.to_owned(), db, parts, memtables, before: RwLock::default() })
     }
 
     /// Where it lies.
@@ -108,6 +118,8 @@ impl Log {
 
     /// Writes `changes` as one batch with its commit record, durably. Readers see them after `show`.
     pub(super) fn apply(&self, changes: Changes, commits: Commits) -> Result<(), StoreError> {
+        let failed = |e: fjall::Error| StoreError::failed(format!("log: {}", why(&e)));
+        self.wait_for_tables();
         self.before.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.db.snapshot());
         let sync = if crate::crash::unsynced("log") { PersistMode::Buffer } else { PersistMode::SyncData };
         let mut batch = self.db.batch().durability(Some(sync));
@@ -119,7 +131,30 @@ impl Log {
                 None => batch.remove(self.part(part), key),
             }
         }
-        batch.commit().map_err(|e| StoreError::failed(format!("log: {}", why(&e))))
+        batch.commit().map_err(failed)?;
+        self.rotate().map_err(failed)
+    }
+
+    /// Hands what is much in memory to fjall's worker, which makes tables of it.
+    ///
+    /// fjall would do so by itself, by a message for each batch that finds too much in memory. While its worker compacts,
+    /// they fill the queue of a thousand messages; then the worker, which writes to that queue too, waits for itself, and
+    /// memory grows until the daemon is started again (fjall 3.1.13; faults: floods, a gigabyte).
+    fn rotate(&self) -> Result<(), fjall::Error> {
+        for (part, size) in self.parts.iter().zip(&self.memtables) {
+            if part.tree.active_memtable().size() > *size {
+                part.rotate_memtable()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits while the worker is behind: else what is in memory grows. fjall waits too, but a tenth of a second each time.
+    fn wait_for_tables(&self) {
+        let until = Instant::now() + FLUSH_PATIENCE;
+        while self.parts.iter().any(|part| part.sealed_memtable_count() >= SEALED) && Instant::now() < until {
+            std::thread::sleep(BEHIND_POLL);
+        }
     }
 
     /// Lets readers see what was written.
