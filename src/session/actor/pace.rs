@@ -1,4 +1,4 @@
-//! How fast a loud session may go: it gives the others as much time as it takes, as long as there are others.
+//! How fast a loud session may go: it gives the others twice the time that it takes, as long as there are others.
 
 use std::time::Duration;
 
@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 /// From how many bytes on a commit is loud: the sessions that talk as people and agents do never are.
 const LOUD: usize = 32 * 1024;
+
+/// How many times as long as it took the others have.
+const SHARE: u32 = 2;
 
 /// What a session's output has taken lately.
 #[derive(Debug, Default)]
@@ -23,7 +26,7 @@ impl Pace {
             return;
         }
         let others = batches.saturating_sub(self.batches) > 1;
-        self.until = others.then(|| Instant::now() + time);
+        self.until = others.then(|| Instant::now() + time * SHARE);
         self.batches = batches;
     }
 
