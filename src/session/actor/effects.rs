@@ -75,6 +75,11 @@ impl Actor {
             Err(e) => {
                 tracing::error!(session = %self.id, error = %e, "a task of the session panicked");
                 (self.feed, self.client) = (None, None);
+                if !self.deleting {
+                    // A start that is under way must not come after the end that the next request asks for: its process
+                    // would be nobody's, beside its successor.
+                    self.tasks.abort_all();
+                }
                 let message = "an internal error, see the daemon's log: restore the session to try again";
                 Done::Input(Input::Broken { message: message.to_owned() })
             }

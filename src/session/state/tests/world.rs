@@ -245,6 +245,11 @@ impl World {
             at if at < self.effects.len() => drop(self.effects.remove(at)),
             at => drop(self.results.remove(at - self.effects.len())),
         }
+        // Nothing of what else is under way goes on, but the clock.
+        self.effects.retain(|effect| {
+            matches!(effect, Effect::ArmCancel { .. } | Effect::ArmHandshake { .. } | Effect::ArmEnd { .. })
+        });
+        self.results.clear();
         self.attached = None;
         self.input(Input::Broken { message: "no".into() });
     }
