@@ -65,13 +65,22 @@ pub fn private() -> Result<(), String> {
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).map_err(|e| format!("mounts of its own: {e}"))?;
     run("mount", &["--make-rprivate", "/"])?;
     // What others have mounted for their tests would stay in use as long as it is here, too.
-    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").map_err(|e| e.to_string())?;
-    let dirs = [PathBuf::from("/dev/shm"), std::env::temp_dir()].map(|dir| dir.join("wharf-"));
-    let of_tests = |at: &&str| dirs.iter().any(|dir| at.starts_with(&*dir.to_string_lossy()));
-    for at in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(of_tests) {
-        run("umount", &["--lazy", at])?;
+    while let Some(at) = of_tests()? {
+        if let Err(why) = run("umount", &["--lazy", &at])
+            && of_tests()?.as_ref() == Some(&at)
+        {
+            return Err(why);
+        }
     }
     Ok(())
+}
+
+/// A mount of any test that this thread sees. One may go by itself: with the one that it is in, or when its test ends.
+fn of_tests() -> Result<Option<String>, String> {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").map_err(|e| e.to_string())?;
+    let dirs = [PathBuf::from("/dev/shm"), std::env::temp_dir()].map(|dir| dir.join("wharf-"));
+    let is_of_test = |at: &&str| dirs.iter().any(|dir| at.starts_with(&*dir.to_string_lossy()));
+    Ok(mounts.lines().filter_map(|line| line.split(' ').nth(1)).find(is_of_test).map(str::to_owned))
 }
 
 /// What a test that mounts needs; an error says in words what is missing.
