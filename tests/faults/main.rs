@@ -47,7 +47,7 @@ const PARTS: [(&str, u64, u64, Part); 12] = [
     ("daemon", 20, 125, |plan, ledger| Box::pin(daemon::run(plan, ledger))),
     ("inside", 8, 25, |plan, ledger| Box::pin(inside::run(plan, ledger))),
     ("containers", 6, 30, |plan, ledger| Box::pin(containers::run(plan, ledger))),
-    ("engine", 4, 30, |plan, ledger| Box::pin(engine::run(plan, ledger))),
+    ("engine", 4, 40, |plan, ledger| Box::pin(engine::run(plan, ledger))),
     ("power", 6, 50, |plan, ledger| Box::pin(power::run(plan, ledger))),
     ("stores", 8, 50, |plan, ledger| Box::pin(stores::run(plan, ledger))),
     ("network", 4, 10, |plan, ledger| Box::pin(network::run(plan, ledger))),
