@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use wharf::domain::{SessionId, SessionRecord, Timestamp, WorkspaceId};
 
-use super::store_common::{batch, open, progress, session, workspace};
+use super::store_common::{batch, progress, session, workspace};
+use super::store_of;
 use super::support::{Client, Daemon};
 
 async fn ids(client: &Client, query: &str) -> Vec<String> {
@@ -27,7 +28,7 @@ async fn paged(client: &Client, query: &str) -> Vec<String> {
 
 /// Every second session in one group of everything, every third closed.
 async fn fill(daemon: &Daemon, home: &WorkspaceId, made: &[SessionId]) {
-    let store = open(daemon.state());
+    let store = store_of(daemon);
     let mut all = batch(|b| {
         b.put_workspace(workspace(home));
     });

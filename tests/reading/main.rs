@@ -16,3 +16,10 @@ mod many;
 mod retention;
 mod stats;
 mod waiting;
+
+/// The store of a daemon that has not started yet, with the key that it would make first.
+fn store_of(daemon: &support::Daemon) -> wharf::store::Store {
+    std::fs::create_dir_all(daemon.state()).expect("a directory");
+    wharf::seal::Sealer::prepare(daemon.state(), false).expect("a key");
+    store_common::open(daemon.state())
+}

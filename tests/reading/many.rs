@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use wharf::domain::{SessionId, SessionRecord};
 
-use super::store_common::{batch, open, progress, run, session};
+use super::store_common::{batch, progress, run, session};
+use super::store_of;
 use super::support::{Daemon, PATIENCE};
 
 /// A client with a raw connection, so that what it does not read stays where it is.
@@ -88,7 +89,7 @@ async fn totals_of_ten_thousand_sessions_take_milliseconds() {
     const SESSIONS: usize = 10_000;
     let mut daemon = Daemon::prepared(&[], None);
     {
-        let store = open(daemon.state());
+        let store = store_of(&daemon);
         for chunk in 0..SESSIONS / 500 {
             let all = batch(|b| {
                 for n in 0..500 {

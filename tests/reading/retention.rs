@@ -3,7 +3,8 @@
 
 use wharf::domain::{SessionId, SessionRecord, Timestamp};
 
-use super::store_common::{batch, open, progress, session, sized_run};
+use super::store_common::{batch, progress, session, sized_run};
+use super::store_of;
 use super::support::{Daemon, so, until};
 
 const MIB: u64 = 1024 * 1024;
@@ -56,7 +57,7 @@ async fn the_stores_disk_use_shrinks_after_a_purge() {
 /// Sessions closed at these times (`None`: open), each with a log of this size.
 async fn fill(daemon: &Daemon, closed: &[Option<Timestamp>], size: usize) -> Vec<SessionId> {
     let ids: Vec<SessionId> = closed.iter().map(|_| SessionId::new("demo")).collect();
-    let store = open(daemon.state());
+    let store = store_of(daemon);
     for (id, closed) in ids.iter().zip(closed) {
         let mut come = progress(1);
         come.closed = *closed;

@@ -48,8 +48,10 @@ impl Keeper {
         assert!(looked.expect("it goes on") <= Duration::from_secs(600), "it looks often enough");
     }
 
-    async fn at(&mut self, days: i64) {
-        self.now.store(days * DAY, Ordering::SeqCst);
+    /// The day comes as days do: both clocks go evenly, for only then the one that may step is believed.
+    async fn at(&mut self, world: &World, days: i64) {
+        let passed = days * DAY - self.now.swap(days * DAY, Ordering::SeqCst);
+        world.pass(Duration::from_millis(passed.unsigned_abs()));
         self.go.add_permits(1);
         self.done().await;
     }
@@ -94,14 +96,14 @@ async fn by_age_a_closed_session_goes_on_its_day_and_an_open_one_never() {
     let week = Retention { closed_sessions: Some(Duration::from_millis(7 * DAY as u64)), log_size: None };
     let mut keeper = Keeper::of(&world, week);
     keeper.done().await;
-    keeper.at(6).await;
+    keeper.at(&world, 6).await;
     assert!(is_there(&world, &early) && is_there(&world, &late));
-    keeper.at(7).await;
+    keeper.at(&world, 7).await;
     assert!(!is_there(&world, &early) && is_there(&world, &late));
     assert_eq!(runs(&world, &early), 0, "its log is gone with it");
-    keeper.at(17).await;
+    keeper.at(&world, 17).await;
     assert!(!is_there(&world, &late));
-    keeper.at(100_000).await;
+    keeper.at(&world, 100_000).await;
     assert_eq!((is_there(&world, &open), runs(&world, &open)), (true, 3));
 }
 
@@ -125,6 +127,6 @@ async fn by_size_the_oldest_closed_go_first_never_an_open_one_and_the_disk_use_s
     let mut keeper = Keeper::of(&world, none);
     keeper.now.store(1000 * DAY, Ordering::SeqCst);
     keeper.done().await;
-    keeper.at(1000).await;
+    keeper.at(&world, 1000).await;
     assert_eq!((is_there(&world, &third), is_there(&world, &open), runs(&world, &open)), (false, true, 30));
 }
