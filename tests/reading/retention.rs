@@ -3,7 +3,7 @@
 
 use wharf::domain::{SessionId, SessionRecord, Timestamp};
 
-use super::store_common::{batch, progress, session, sized_run};
+use super::store_common::{batch, open, progress, session, sized_run};
 use super::store_of;
 use super::support::{Daemon, so, until};
 
