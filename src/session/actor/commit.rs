@@ -7,8 +7,8 @@ use crate::crash::point;
 use crate::domain::{
     Event, EventData, PermissionState, PromptNumber, PromptRecord, PromptState, Run, SessionRecord, Timestamp,
 };
-use crate::session::sealed;
 use crate::session::state::{PromptChange, Step};
+use crate::session::{SessionError, sealed};
 use crate::store::{Batch, StoreError};
 
 /// After how many bytes a run ends. It is one record of the log: a compaction holds some fifty of them in memory, a reader
@@ -123,6 +123,21 @@ impl Actor {
             batch.put_prompt(self.id.clone(), record);
         }
         Ok(())
+    }
+
+    /// The content of a pending prompt: of this step where it was just accepted, else of the store.
+    pub(super) fn prompt_content(&self, n: PromptNumber, step: &Step) -> Result<Vec<serde_json::Value>, SessionError> {
+        let fresh = step.prompts.iter().find_map(|(m, change)| match change {
+            PromptChange::New(record) if *m == n => Some(record.content.clone()),
+            _ => None,
+        });
+        match fresh {
+            Some(content) => Ok(content),
+            None => match self.shared.store.prompt(&self.id, n)? {
+                Some(record) => Ok(record.content),
+                None => Err(SessionError::PromptNotFound { id: self.id.clone(), n }),
+            },
+        }
     }
 
     /// Deletes a prompt, and with it the `Idempotency-Key` that stood for it.

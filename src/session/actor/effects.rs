@@ -12,7 +12,7 @@ use crate::agent::Secrets;
 use crate::crash::point;
 use crate::domain::{PromptNumber, SessionId, SessionRecord, WorkspaceStatus};
 use crate::session::SessionError;
-use crate::session::state::{Effect, Input, Link, Step};
+use crate::session::state::{Effect, Input, Link};
 use crate::store::StoreError;
 use crate::tether::client::{Attachment, TetherClient, TetherError};
 use crate::workspace::{EngineState, Footing, WorkspaceError, WorkspaceState};
@@ -383,21 +383,6 @@ impl Actor {
         if ephemeral {
             self.deleting = true;
             self.tasks.spawn(async move { Done::Deleted(workspaces.delete(&id).await) });
-        }
-    }
-
-    /// The content of a pending prompt: of this step where it was just accepted, else of the store.
-    pub(super) fn prompt_content(&self, n: PromptNumber, step: &Step) -> Result<Vec<serde_json::Value>, SessionError> {
-        let fresh = step.prompts.iter().find_map(|(m, change)| match change {
-            crate::session::state::PromptChange::New(record) if *m == n => Some(record.content.clone()),
-            _ => None,
-        });
-        match fresh {
-            Some(content) => Ok(content),
-            None => match self.shared.store.prompt(&self.id, n)? {
-                Some(record) => Ok(record.content),
-                None => Err(SessionError::PromptNotFound { id: self.id.clone(), n }),
-            },
         }
     }
 }
